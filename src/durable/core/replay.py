@@ -1,0 +1,169 @@
+"""A run's journal as its body sees it: what is recorded is taken in order, what is new is appended.
+
+Identity of an operation is its sequence number (or step id), checked against kind, name and digest of the arguments. An
+entry that the code does not ask for, or asks for otherwise, raises `NonDeterminismError` before anything happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from durable.core.records import Entry, Kind, Status
+from durable.errors import NonDeterminismError
+
+
+class Identity(Protocol):
+    """What tells an operation from all others of its run."""
+
+    kind: Kind
+    name: str
+    digest: int
+    note: str
+    seq: int | None
+    step_id: str | None
+
+
+class Journal:
+    """The entries of one run: a cursor over what was recorded, and the place where new ones go.
+
+    Args:
+        run_id: For messages.
+        entries: What is recorded, from position 0 on; the store has checked that none is missing.
+        began_at: Time of the first claim, in milliseconds: the body's time before the first entry.
+    """
+
+    __slots__ = ("_cursor", "_end", "_patches", "_recorded", "_run_id", "last_at", "position")
+
+    def __init__(self, run_id: str, entries: list[Entry], began_at: int) -> None:
+        self._run_id = run_id
+        # Rewind marks account for gaps; the body never saw what was dropped.
+        self._recorded = [e for e in entries if e.kind is not Kind.RUN or e.name != "rewind"]
+        self._cursor = 1
+        self._end = entries[-1].position + 1 if entries else 0
+        self._patches: dict[str, bool] = {}
+        self.position = 1
+        """Position of the next entry."""
+        self.last_at = began_at
+        """Time of the entry applied last."""
+
+    @property
+    def start(self) -> Entry:
+        """The entry that holds the arguments."""
+        return self._recorded[0]
+
+    @property
+    def recorded_end(self) -> int:
+        """The position after the last one that was recorded when the journal was read."""
+        return self._end
+
+    @property
+    def replaying(self) -> bool:
+        """Is there a recorded entry that has not been taken?"""
+        return self._cursor < len(self._recorded)
+
+    def peek(self) -> Entry | None:
+        """Return the next recorded entry, None at the end."""
+        return self._recorded[self._cursor] if self._cursor < len(self._recorded) else None
+
+    # Taking what is recorded ----------------------------------------------------------------------------------------
+
+    def is_next(self, op: Identity) -> bool:
+        """Is the next recorded entry this operation's?"""
+        if self._cursor >= len(self._recorded):
+            return False
+        entry = self._recorded[self._cursor]
+        if op.seq is not None:
+            return entry.seq == op.seq
+        return entry.step_id == op.step_id and entry.seq is None and entry.step_id is not None
+
+    def take(self, op: Identity) -> Entry:
+        """Take the next entry, which is this operation's.
+
+        Raises:
+            NonDeterminismError: it recorded another kind, name or other arguments.
+        """
+        entry = self._recorded[self._cursor]
+        if entry.kind is not op.kind or entry.name != op.name or entry.digest != op.digest:
+            raise self.diverged(entry, _describe(op))
+        self._advance(entry)
+        return entry
+
+    def take_value(self, seq: int, name: str) -> Entry | None:
+        """Take the next entry for a synchronous value; None at the end of the journal.
+
+        Raises:
+            NonDeterminismError: it recorded something else.
+        """
+        entry = self.peek()
+        if entry is None:
+            return None
+        if (entry.kind, entry.seq, entry.name) != (Kind.VALUE, seq, name):
+            raise self.diverged(entry, f"value {name!r} (operation {seq})")
+        self._advance(entry)
+        return entry
+
+    def take_patch(self, name: str) -> bool | None:
+        """Does this run take the new code of the change `name`? None: its journal ends here, and it does; record that.
+
+        A run that has recorded something else at this place passed it with the old code. The first answer stands.
+        """
+        if name in self._patches:
+            return self._patches[name]
+        entry = self.peek()
+        if entry is None:
+            self._patches[name] = True
+            return None
+        new = entry.kind is Kind.VALUE and entry.seq is None and entry.name == patch_name(name)
+        if new:
+            self._advance(entry)
+        self._patches[name] = new
+        return new
+
+    def take_any(self) -> Entry:
+        """Take the next entry, whatever it is about; it concerns the run itself."""
+        entry = self._recorded[self._cursor]
+        self._advance(entry)
+        return entry
+
+    def _advance(self, entry: Entry) -> None:
+        self._cursor += 1
+        self.position = entry.position + 1
+        self.last_at = entry.at
+
+    def diverged(self, entry: Entry, asked: str) -> NonDeterminismError:
+        """Return the error that says what was recorded and what the code asks for."""
+        return NonDeterminismError(self._run_id, entry.position, _describe(entry), asked)
+
+    # Appending what is new ------------------------------------------------------------------------------------------
+
+    def append(self, now: int, kind: Kind, status: Status, fields: Mapping[str, Any]) -> Entry:
+        """Return a new entry, with the next position and a time that does not decrease."""
+        # Rewind marks at the end are passed over by the replay, but have their positions.
+        position = max(self.position, self._end)
+        self.last_at = max(now, self.last_at)
+        self.position = position + 1
+        return Entry(position, self.last_at, kind, status, **fields)
+
+    def append_outcome(
+        self, now: int, op: Identity, status: Status, attempt: int, took: int, due_at: int, data: bytes
+    ) -> Entry:
+        """As `append`, for an outcome of an operation: the frequent case, without a mapping."""
+        position = max(self.position, self._end)
+        if now > self.last_at:
+            self.last_at = now
+        self.position = position + 1
+        return Entry(
+            position, self.last_at, op.kind, status, op.seq, op.step_id, op.name, op.digest, attempt, took, due_at,
+            op.note, data,
+        )  # fmt: skip
+
+
+def patch_name(name: str) -> str:
+    """Return the name under which a patch is recorded."""
+    return f"patched {name}"
+
+
+def _describe(op: Identity | Entry) -> str:
+    identity = f"step id {op.step_id!r}" if op.step_id is not None else f"operation {op.seq}"
+    return f"{op.kind.name.lower()} {op.name!r}{f' {op.note}' if op.note else ''} ({identity})"
