@@ -1,0 +1,704 @@
+"""One stretch of a run on one worker: from the claim until it suspends, ends, or is dropped.
+
+`DESIGN.md` tells the whole story; the rules that this file keeps are:
+
+- An entry is applied only when the body's loop is blocked, and then the loop is pumped before the next one is applied.
+  Live, the entry is made from an arrival; on replay, it comes from the journal. Nothing else reaches the body.
+- What begins live is held until every entry before it is durable.
+- Everything produced since the last commit goes to the store as one Advance, accepted or refused whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from durable.core.places import step_place
+from durable.core.records import Entry, Kind, Pending, Requests, RunRecord, Status
+from durable.core.replay import Journal, patch_name
+from durable.errors import (
+    BusyLoop,
+    Deadlock,
+    DecodeError,
+    ForbiddenInWorkflow,
+    HistoryLimit,
+    NonDeterminismError,
+    UsageError,
+)
+from durable.runtime import strict
+from durable.runtime.arrivals import CANCEL, LIMITS, Arrival, Arrivals
+from durable.runtime.endings import Ended, Ending
+from durable.runtime.loop import BodyLoop, BodyTimerHandle
+from durable.runtime.outbox import Call, Outbox, Request, answers_of
+from durable.runtime.scope import BodyScope, Evicted, current
+from durable.runtime.specs import WorkflowSpec
+from durable.runtime.steps import MISSING, Operation, TimerOperation
+from durable.runtime.where import place_of
+from durable.store.operations import Advance, Fenced, GoOn, Outcome, Paused, Release, Suspend, Then, Woken
+
+if TYPE_CHECKING:
+    from durable.runtime.engine import Engine
+
+logger = logging.getLogger("durable.workflow")
+
+PUMP_SECONDS: Final = 0.005
+"""Longest time a body keeps the worker's loop to itself (design §3)."""
+
+SLOW_PUMP_SECONDS: Final = 1.0
+"""A callback of a body that keeps the loop longer than this is logged, with where the body stands."""
+
+UNCOMMITTED_MAX: Final = 1_000
+"""Entries that may wait for a failing store before the body stops (design §3)."""
+
+OPEN_MAX: Final = 10_000
+"""Operations that may be open at once before the run is set aside as a busy loop (design §3)."""
+
+SHORT_WAIT_MS: Final = 1_000
+"""A wait shorter than this keeps the lease (design §3, Suspension)."""
+
+_GO_ON: Final = GoOn()
+_ONCE_MORE: Final = "once more"
+
+
+class Activation:
+    """A body that executes, and everything that is between it and the store."""
+
+    def __init__(
+        self, host: Engine, spec: WorkflowSpec, run: RunRecord, entries: list[Entry], pending: Pending
+    ) -> None:
+        self.host = host
+        self.spec = spec
+        self.run = run
+        self.run_id = run.run_id
+        self.journal = Journal(run.run_id, entries, run.started_at or run.created_at)
+        seed = f"{host.app}\n{run.run_id}\n{run.continuation}"
+        self.loop = BodyLoop(self, seed)  # type: ignore[abstract]
+        self.seq = 0
+        """Operations issued, those with a step_id apart."""
+        self.open: dict[int, Operation] = {}
+        self.timers: dict[int, int] = {}
+        """When open operations want `timer_came`, by key."""
+        self.arrivals = Arrivals(self.open)
+        self.outbox = Outbox()
+        self.live = False
+        """Is the journal exhausted, and everything open begun?"""
+        self.durable = self.journal.recorded_end
+        """Everything before this position is committed."""
+        self.leaving = False
+        """An Advance that gives up the run is on its way."""
+        self.dead = False
+        """The body is gone, or must not do anything any more."""
+        self.in_flight = 0
+        """Attempts that run in this process, withdrawn ones included."""
+        self.computing = False
+        """A plain function's body runs in its thread: nothing may be applied."""
+        self.scheduled = False
+        """Stands in the engine's line for a turn."""
+        self.ended: Ended | None = None
+        self.trouble: BaseException | None = None
+        """Why the activation cannot go on."""
+        self.straggling_since: int | None = None
+        """When the body had ended while attempts were still running."""
+        self.cancel_reason = ""
+        self.active_since = host.clock.now_ms()
+        self._pending = pending
+        self._step_ids: dict[str, int] = {}
+        self._memory_ids: dict[str, int] = {}
+        self._held: deque[tuple[int, Callable[[], object]]] = deque()
+        self._then: Then = _GO_ON
+        self._decided = False
+        """The run's end is decided; nothing is applied any more."""
+        self._submitted = self.durable
+        self._calls: list[Call] = []
+        self._interruptions: dict[str, int] = {}
+        """How often the body was cancelled, by reason."""
+        self._swallowed = False
+        self._cancelled_at = 0
+        """Position of a cancellation that is not durable yet."""
+        self._closing = False
+        """The body has ended, and its branches were cancelled."""
+        self._release_at: int | None = None
+        self.root: asyncio.Task[Any] = self._launch()
+
+    def _launch(self) -> asyncio.Task[Any]:
+        """Make the body's coroutine, in a context that holds nothing but the current run."""
+        context = contextvars.Context()
+        context.run(current.set, BodyScope(self))
+        coro = self.host.bodies.body_of(self)
+        return self.loop.create_task(coro, name=self.spec.name, context=context)
+
+    @property
+    def replaying(self) -> bool:
+        """Has an earlier activation been where the body is now?
+
+        Also where the journal ends, until the body blocks there: whoever had the run before came that far.
+        """
+        return self.journal.replaying or (not self.live and self.run.epoch > 1)
+
+    # What the body asks for -----------------------------------------------------------------------------------------
+
+    def issue(self, op: Operation) -> None:
+        """Give an operation its identity.
+
+        Raises:
+            Evicted: the activation has ended.
+            UsageError: its step id was used before.
+        """
+        self._refuse_outside()
+        if op.step_id is None:
+            self.seq += 1
+            op.seq = op.key = self.seq
+        else:
+            op.key = self._name_step(op.step_id)
+        if len(self.open) >= OPEN_MAX:
+            text = f"more than {OPEN_MAX:,} operations are open at once; bound them, as durable.map(limit=) does"
+            raise self.halted(BusyLoop(text))
+        self.open[op.key] = op
+        op.issued(begun=self._take_begun(op))
+        if self._interruptions and self._interruptions.get(CANCEL) == 1:
+            self._notice_swallowed_cancel()
+
+    def _refuse_outside(self) -> None:
+        if self.dead:
+            raise Evicted
+        if not self.loop.is_running() and not self.computing:
+            raise ForbiddenInWorkflow(
+                f"run {self.run_id!r}: a durable operation was started outside the workflow's own flow (a finalizer?)"
+            )
+
+    def _name_step(self, step_id: str) -> int:
+        if step_id in self._step_ids:
+            raise UsageError(
+                f"run {self.run_id!r}: step id {step_id!r} is used twice; step ids are unique within a run"
+            )
+        key = self._step_ids[step_id] = -len(self._step_ids) - 1
+        return key
+
+    def _take_begun(self, op: Operation) -> bool:
+        """Take the entry that was recorded when the operation was issued, if there was one."""
+        journal = self.journal
+        if not journal.is_next(op):
+            return False
+        entry = journal.peek()
+        if entry is None or entry.status is not Status.BEGUN:
+            return False
+        op.recorded(self._take(op))
+        return True
+
+    def _take(self, op: Operation) -> Entry:
+        try:
+            return self.journal.take(op)
+        except NonDeterminismError as error:
+            raise self.halted(error) from None
+
+    def take_inline(self, op: Operation) -> Entry | None:
+        """Return the outcome of an operation just issued, if applying it now is what a pump would do; else begin it.
+
+        That is so when the journal's next entry is this operation's and no other callback is ready. Yielding would
+        come to the same, at ten times the cost.
+        """
+        journal = self.journal
+        while journal.is_next(op) and self.loop.is_blocked and not self._is_cancelling():
+            entry = self._take(op)
+            if entry.status in (Status.OK, Status.ERROR):
+                del self.open[op.key]
+                return entry
+            op.recorded(entry)
+        if self.live:
+            op.begin()
+        return None
+
+    def _is_cancelling(self) -> bool:
+        task = asyncio.current_task(self.loop)
+        return task is not None and task._must_cancel  # type: ignore[attr-defined]
+
+    def takes_next(self) -> bool:
+        """Is the journal's next entry that of the next operation to be issued?"""
+        entry = self.journal.peek()
+        return entry is not None and entry.seq == self.seq + 1
+
+    def withdraw(self, op: Operation) -> None:
+        """Forget an operation whose branch was cancelled."""
+        self.open.pop(op.key, None)
+        self.timers.pop(op.key, None)
+        # At the journal's end, too: whoever had the run before may have died within this pump.
+        if not self.dead and not self.journal.replaying:
+            op.withdraw()
+
+    def value(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return a synchronous value: recorded, or made now and recorded at once.
+
+        Raises:
+            Evicted: the activation has ended.
+        """
+        self._refuse_outside()
+        self.seq += 1
+        label = f"value of durable.{name}()"
+        host = self.host
+        place = step_place(host.app, self.run_id, self.run.continuation, self.seq) if host.binds_values else b""
+        try:
+            entry = self.journal.take_value(self.seq, name)
+        except NonDeterminismError as error:
+            raise self.halted(error) from None
+        if entry is not None:
+            return self.decode(entry, Any, label, place)
+        data, value = host.codec.round_trip(make(), label=label, aad=place)
+        self._append(Kind.VALUE, Status.OK, seq=self.seq, name=name, data=data)
+        return value
+
+    def patched(self, name: str) -> bool:
+        """Does this run take the new code of a change? See `durable.patched`."""
+        self._refuse_outside()
+        new = self.journal.take_patch(name)
+        if new is None:
+            self._append(Kind.VALUE, Status.OK, name=patch_name(name))
+        return new is not False
+
+    def next_memory_id(self, name: str) -> str:
+        """Return the name of the next call of a task for a store that knows steps by name: `name`, `name#1`, …"""
+        number = self._memory_ids.get(name, 0)
+        self._memory_ids[name] = number + 1
+        return f"{name}#{number}" if number else name
+
+    def begin_timer(self, handle: BodyTimerHandle, delay_ms: int) -> None:
+        """A callback of asyncio's wants to run later; called by the body's loop."""
+        if self.dead:
+            return  # the body is being unwound: nothing fires, and what it awaits next ends it
+        op = TimerOperation(self, delay_ms, name="timer", handle=handle)
+        handle.operation = op
+        self.issue(op)
+        if self.live:
+            op.begin()
+
+    def cancel_timer(self, handle: BodyTimerHandle) -> None:
+        """The callback is not wanted any more; called by the body's loop."""
+        op = handle.operation
+        if op is not None and op.key in self.open:
+            self.withdraw(op)
+
+    # Recording ------------------------------------------------------------------------------------------------------
+
+    def _append(self, kind: Kind, status: Status, **fields: Any) -> None:
+        self.outbox.entries.append(self.journal.append(self.host.clock.now_ms(), kind, status, fields))
+
+    def record(self, op: Operation, status: Status, *, attempt: int = 0) -> None:
+        """Record something about an operation that stays open."""
+        self._append(
+            op.kind, status, seq=op.seq, step_id=op.step_id, name=op.name, digest=op.digest, attempt=attempt,
+            note=op.note,
+        )  # fmt: skip
+
+    def decode(self, entry: Entry, result_type: Any, label: str, place: bytes) -> Any:
+        """Return an entry's value.
+
+        Raises:
+            Evicted: it cannot be decoded here; the run is set aside.
+        """
+        try:
+            return self.host.codec.decode(entry.data, result_type, label=label, aad=place)
+        except DecodeError as error:
+            raise self.halted(error) from error
+
+    # Applying -------------------------------------------------------------------------------------------------------
+
+    def _replay_next(self) -> None:
+        """Apply the next recorded entry; the loop is blocked."""
+        entry = self.journal.peek()
+        assert entry is not None
+        if entry.kind is Kind.RUN:
+            self.journal.take_any()
+            self._interrupt(entry.name, entry.note)
+            return
+        key = entry.seq if entry.seq is not None else self._step_ids.get(entry.step_id or "", 0)
+        op = self.open.get(key)
+        if op is None:
+            self.halt(self.journal.diverged(entry, "nothing there: no such operation is open"))
+            return
+        try:
+            entry = self.journal.take(op)
+        except NonDeterminismError as error:
+            self.halt(error)
+            return
+        if entry.status in (Status.OK, Status.ERROR):
+            del self.open[op.key]
+            op.deliver(entry, MISSING)
+        else:
+            op.recorded(entry)
+
+    def _go_live(self) -> None:
+        self.live = True
+        for op in list(self.open.values()):
+            op.begin()
+        self.tell(self._pending)
+        self.ring()
+
+    def arrive(self, op: Operation, status: Status, data: bytes, value: Any, *, took: int = 0, due_at: int = 0) -> None:
+        """Something has happened to an operation; it is applied in its turn."""
+        self.arrivals.line.append(Arrival(op, status, data, value, took, due_at))
+        self.host.turn_soon(self)
+
+    def arrive_error(self, op: Operation, error: BaseException, *, took: int = 0) -> None:
+        """An operation has failed for good."""
+        self.arrive(op, Status.ERROR, self.host.codec.encode_error(error, aad=op.place), MISSING, took=took)
+
+    def tell(self, pending: Pending) -> None:
+        """Take in what the store says has arrived."""
+        if not self.live:
+            self._pending = pending
+            return
+        # What nobody here waits for (any more) would keep the run from ever suspending.
+        self.outbox.unwaits += self.arrivals.tell(pending, self.host.codec)
+        self.host.turn_soon(self)
+
+    def _accept(self, arrival: Arrival) -> None:
+        """Give an arrival its position and apply it; the loop is blocked."""
+        op = arrival.operation
+        if op is None:
+            self._accept_request(arrival)
+            return
+        if self.open.get(op.key) is not op:
+            return  # withdrawn meanwhile, or told twice
+        entry = self.journal.append_outcome(
+            self.host.clock.now_ms(), op, arrival.status, op.outcome_number, arrival.took, arrival.due_at, arrival.data
+        )
+        self.outbox.entries.append(entry)
+        if arrival.status is Status.RETRY:
+            op.recorded(entry)
+            self.hold(op.begin)
+            return
+        del self.open[op.key]
+        self.timers.pop(op.key, None)
+        op.closed()
+        op.deliver(entry, arrival.value)
+
+    def _accept_request(self, arrival: Arrival) -> None:
+        name = arrival.name
+        if name != CANCEL and self._interruptions.get(name):
+            return  # a limit passes once
+        note = arrival.data.decode("utf-8", "replace")
+        self._append(Kind.RUN, Status.OK, name=name, note=note)
+        if name == CANCEL:
+            self._cancelled_at = self.journal.position - 1
+        self._interrupt(name, note)
+
+    def _interrupt(self, name: str, reason: str) -> None:
+        self._interruptions[name] = self._interruptions.get(name, 0) + 1
+        if name == CANCEL and reason != _ONCE_MORE:
+            self.cancel_reason = reason
+        self._swallowed = False
+        self.root.cancel(f"run {name}")
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Was the run asked to cancel?"""
+        told = self.arrivals.cancel_requested or bool(self._pending.requests & Requests.CANCEL)
+        return told or CANCEL in self._interruptions
+
+    @property
+    def passed_limit(self) -> str | None:
+        """Which limit of the run has passed, if one has."""
+        return next((name for name in LIMITS if self._interruptions.get(name)), None)
+
+    def _notice_swallowed_cancel(self) -> None:
+        """A body that asks for more after it swallowed its cancellation gets it once more (design §3, Cancellation).
+
+        Inside `except` and `finally` the cancellation is still the current exception: that is compensation, and runs.
+        """
+        if self.journal.replaying or self._swallowed or asyncio.current_task(self.loop) is not self.root:
+            return
+        if not _handles_cancellation(sys.exception()):
+            self._swallowed = True
+            self.arrivals.request(CANCEL, _ONCE_MORE)
+
+    # Turns ----------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Go on as far as possible, for at most `PUMP_SECONDS`; then decide what the run does next."""
+        if self.computing or self.leaving or self.dead or self._decided:
+            return
+        until = perf_counter() + PUMP_SECONDS
+        try:
+            while self._pump(until):
+                if self._hands_over():
+                    return
+                if not self._step():
+                    self._decide()
+                    return
+                if perf_counter() > until:
+                    break
+        except BusyLoop as error:
+            self.halt(BusyLoop(self._where(str(error))))
+            self._decide()
+            return
+        self.flush()
+        self.host.turn_soon(self)
+
+    def _pump(self, until: float) -> bool:
+        if self.loop.is_blocked:
+            return True
+        if self.host.options.strict:
+            with strict.Watch(self.run_id, self.forbid):
+                done = self.loop.pump(until)
+        else:
+            done = self.loop.pump(until)
+        if perf_counter() - until > SLOW_PUMP_SECONDS:
+            logger.warning(
+                "run %r kept its worker's loop for over a second: %s", self.run_id, self._where("it stands at")
+            )
+        return done
+
+    def _hands_over(self) -> bool:
+        """Let the thread of a plain body compute, if the pump has come to that; nothing is applied until it asks."""
+        if self.computing:
+            self.flush()
+            self.host.bodies.resume(self)
+        return self.computing
+
+    def _step(self) -> bool:
+        """Apply one entry, if there is one to apply; the loop is blocked."""
+        if self.trouble is not None:
+            return False
+        if self.root.done() and (branches := self.loop.open_tasks()):
+            if not self._closing:
+                self._closing = True
+                for task in branches:
+                    task.cancel()
+                return True
+        elif self.root.done():
+            if (entry := self.journal.peek()) is not None:
+                self.halt(self.journal.diverged(entry, "the end of the workflow"))
+            return not self.live and self._go_live_first()
+        if self.journal.replaying:
+            self._replay_next()
+            return True
+        if not self.live:
+            return self._go_live_first()
+        return self._step_live()
+
+    def _go_live_first(self) -> bool:
+        self._go_live()
+        return True
+
+    def _step_live(self) -> bool:
+        if not self.arrivals.line or self.journal.position - self.durable >= UNCOMMITTED_MAX:
+            return False
+        if self.journal.position >= self.host.options.history_max:
+            self.halt(HistoryLimit(self.run_id, self.host.options.history_max))
+            return False
+        self._accept(self.arrivals.line.popleft())
+        return True
+
+    def _decide(self) -> None:
+        """Decide what the run does next, now that nothing can be applied."""
+        self._then = _GO_ON
+        if self.trouble is not None:
+            self._end(self.host.endings.of_trouble(self, self.trouble))
+        elif self.root.done() and not self.loop.open_tasks():
+            if not self.in_flight or not self.host.waits_for_stragglers(self):
+                self._end(self.host.endings.of_body(self))
+        else:
+            self._wait()
+        self.flush()
+
+    def _end(self, ending: Ending) -> None:
+        self._decided = True
+        self._then = ending.then
+        self.ended = ending.ended
+        if ending.final is not None:
+            status, data, note = ending.final
+            self._append(Kind.RUN, status, name="finish", data=data, note=note)
+        elif ending.replaces_journal:
+            # Entries that are not stored yet would have no place in the new one.
+            self.outbox.entries.clear()
+
+    def _wait(self) -> None:
+        due_at = self._next_due()
+        if self._is_busy():
+            if due_at is not None:
+                self.host.alarms.ring_at(due_at, self)
+        elif self.arrivals.pause_requested:
+            self._then = Paused()
+        elif self._release_at is not None:
+            self._then = Release(self._release_at)
+        elif due_at is None and not self.open:
+            self.halt(Deadlock(self._where("every branch waits for another one, and nothing will ever wake them")))
+            self._end(self.host.endings.of_trouble(self, self.trouble or Deadlock()))
+        elif due_at is not None and due_at - self.host.clock.now_ms() < SHORT_WAIT_MS:
+            self.host.alarms.ring_at(due_at, self)
+        else:
+            self._then = Suspend(due_at)
+
+    def _is_busy(self) -> bool:
+        """Does something run for the body, or is about to be applied?"""
+        if self.in_flight or self._held or self._calls or self.arrivals.line:
+            return True
+        return any(op.holds_lease for op in self.open.values())
+
+    def _next_due(self) -> int | None:
+        due = min(self.timers.values(), default=None)
+        limits = self.limits_at()
+        if limits is not None and (due is None or limits < due):
+            return limits
+        return due
+
+    def limits_at(self) -> int | None:
+        """Return when the next of the run's own limits passes, in milliseconds; None if none will."""
+        at = None
+        if self.run.deadline_at is not None and not self._interruptions.get("deadline"):
+            at = self.run.deadline_at
+        if self.spec.timeout_ms is not None and self.in_flight and not self._interruptions.get("timeout"):
+            timeout_at = self.active_since + self.spec.timeout_ms - self.run.active_ms
+            at = timeout_at if at is None else min(at, timeout_at)
+        return at
+
+    def ring(self) -> None:
+        """A time has come, perhaps."""
+        if self.dead or self.leaving or not self.live or self.computing or self._decided:
+            return  # `_wait` asks for another ring where one is needed
+        clock = self.host.clock
+        for _, key in sorted((at, key) for key, at in self.timers.items() if clock.has_come(at)):
+            del self.timers[key]
+            self.open[key].timer_came()
+        if self.run.deadline_at is not None and clock.has_come(self.run.deadline_at):
+            self.arrivals.request("deadline")
+        if self.spec.timeout_ms is not None:
+            spent = self.run.active_ms + clock.now_ms() - self.active_since
+            if spent >= self.spec.timeout_ms:
+                self.arrivals.request("timeout")
+        self.host.turn_soon(self)
+
+    # Leaving --------------------------------------------------------------------------------------------------------
+
+    def halt(self, error: BaseException) -> None:
+        """The activation cannot go on; the first reason counts."""
+        if self.trouble is None:
+            self.trouble = error
+            self.loop.halted = True
+
+    def halted(self, error: BaseException) -> Evicted:
+        """As `halt`, from within the body: return what to raise there."""
+        self.halt(error)
+        return Evicted()
+
+    def forbid(self, error: ForbiddenInWorkflow) -> None:
+        """The body did what a body cannot do; it sticks to the run even if a library swallows the error."""
+        self.halt(error)
+
+    def report(self, message: str, error: BaseException | None) -> None:
+        """Log what nobody awaits; called by the body's loop."""
+        if not self.dead and not isinstance(error, Evicted):
+            self.host.report(self.run_id, message, error)
+
+    def release(self, due_at: int) -> None:
+        """Hand the run back as soon as nothing runs for it here."""
+        self._release_at = due_at
+        self.host.turn_soon(self)
+
+    @property
+    def winds_down(self) -> bool:
+        """Does the run leave as soon as it can? Nothing new is started for it here."""
+        leaving = self._release_at is not None or self.arrivals.pause_requested
+        return leaving or self.trouble is not None or self._decided
+
+    def evict(self) -> None:
+        """End the body without its having a say; nothing is recorded."""
+        if not self.dead:
+            self.dead = True
+            self.loop.halted = True
+            self.host.bodies.unwind(self)
+            self.loop.close_all()
+
+    def rejoin(self, run: RunRecord, pending: Pending) -> None:
+        """Go on after a suspension without replay: the journal has not changed."""
+        self.run = run
+        self._then = _GO_ON
+        self.active_since = self.host.clock.now_ms()
+        self.tell(pending)
+        self.ring()
+
+    # Between the body and the store ---------------------------------------------------------------------------------
+
+    def hold(self, command: Callable[[], object]) -> None:
+        """Carry out a command as soon as everything recorded before it is durable."""
+        self._held.append((self.journal.position, command))
+
+    def call(self, op: Operation | None, request: Request) -> None:
+        """Put a request into the next Advance."""
+        self.outbox.calls.append(Call(request, op))
+
+    def flush(self) -> None:
+        """Let the committer take what there is, and carry out what may be carried out."""
+        self._carry_out()
+        if self.outbox or self._then is not _GO_ON:
+            self.host.committer.add(self)
+
+    def _carry_out(self) -> None:
+        held = self._held
+        while held and held[0][0] <= self.durable:
+            held.popleft()[1]()
+
+    def take(self) -> Advance | None:
+        """Return everything produced since the last Advance; called by the committer."""
+        if self.dead or self.leaving or self.computing:
+            return None
+        leaves = self._then is not _GO_ON
+        # Only a timeout reads the active time, and an Advance without extras costs the store less.
+        counts = leaves and self.spec.timeout_ms is not None
+        active_ms = self.host.clock.now_ms() - self.active_since if counts else 0
+        entries, extras, self._calls = self.outbox.take(active_ms)
+        self._submitted = self.journal.position
+        self.leaving = leaves
+        return Advance(self.run.key, self.host.worker_id, self.run.epoch, entries, self._then, extras)
+
+    def committed(self, outcome: Outcome) -> None:
+        """The store has accepted or refused what `take` returned."""
+        if self.dead:
+            return
+        if isinstance(outcome, Fenced):
+            self.host.fenced(self)
+            return
+        self.durable = self._submitted
+        if 0 < self._cancelled_at < self.durable:
+            self._cancelled_at = 0
+            self.arrivals.cancel_requested = False
+        calls, self._calls = self._calls, []
+        for call, answer in zip(calls, answers_of(outcome), strict=False):
+            if call.operation is not None and self.open.get(call.operation.key) is call.operation:
+                call.operation.answered(answer)
+        self._carry_out()
+        if self.leaving:
+            self.leaving = False
+            if outcome is not Woken.WOKEN and not getattr(outcome, "woken", False):
+                self.host.left(self, self._then)
+                return
+            self._stay()
+        if not self.in_flight or self.arrivals.line:
+            self.host.turn_soon(self)
+
+    def _stay(self) -> None:
+        """Something has arrived that the decision to leave did not know; the store tells it next."""
+        if isinstance(self._then, Paused):
+            self.arrivals.pause_requested = False
+        self._then = _GO_ON
+        self._decided = False
+
+    def _where(self, text: str) -> str:
+        """Return `text` with the line at which each branch stands."""
+        return "; ".join([text, *(f"{task.get_name()}: {place_of(task)}" for task in self.loop.open_tasks())])
+
+
+def _handles_cancellation(error: BaseException | None) -> bool:
+    """Is a cancellation being handled, perhaps with other errors raised meanwhile?"""
+    seen = 0
+    while error is not None and seen < 100:
+        if isinstance(error, asyncio.CancelledError):
+            return True
+        error = error.__context__
+        seen += 1
+    return False

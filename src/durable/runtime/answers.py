@@ -1,0 +1,75 @@
+"""What the store's answers to the requests of bodies mean: children, detached starts, signals, messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable.core.records import RunRecord, RunState, Status
+from durable.errors import IdConflict
+from durable.runtime.callers import conflict_of
+from durable.runtime.steps import MISSING, CallOperation, ChildOperation
+from durable.store.operations import Answer, Existing, NotFound, NotOpen, Outcome, Start, Started
+
+if TYPE_CHECKING:
+    from durable.runtime.engine import Engine
+
+
+class Answers:
+    """Turns answers into arrivals, and sees to it that somebody executes what was started."""
+
+    def __init__(self, host: Engine) -> None:
+        self._host = host
+
+    def adopt_child(self, child_id: str) -> None:
+        """The parent was claimed cold: somebody has to execute its child, too."""
+        self._host.spawn(self._adopt(child_id))
+
+    async def _adopt(self, child_id: str) -> None:
+        record = await self._host.store.run(self._host.app, child_id)
+        if record is not None and not record.state.is_final:
+            self._host.claims.watch(record)
+
+    def to_child(self, op: ChildOperation, outcome: Outcome) -> None:
+        """The store has answered the start of a child."""
+        if isinstance(outcome, Started):
+            self._host.claims.watch(outcome.record)
+        elif isinstance(outcome, Existing):
+            assert op.start is not None
+            conflict = conflict_of(outcome.record, op.start)
+            if conflict is not None:
+                op.act.arrive_error(op, conflict)
+            elif outcome.record.state is RunState.FAILED:
+                self._host.spawn(self._revive(op, outcome.record))
+            elif not outcome.record.state.is_final:
+                self._host.claims.watch(outcome.record)
+
+    async def _revive(self, op: ChildOperation, record: RunRecord) -> None:
+        # The parent goes on from the step that failed, so the child does too, unless that would repeat effects.
+        if record.parent_id == op.act.run_id and await self._host.callers.go_on_after_failure(record) is None:
+            self._host.claims.watch(record)
+
+    def to_call(self, op: CallOperation, outcome: Outcome) -> None:
+        """The store has answered another request of a body."""
+        match outcome:
+            case Existing(record) if (conflict := _conflict(record, op.request)) is not None:
+                op.act.arrive_error(op, conflict)
+                return
+            case Started(record) | Existing(record):
+                value: Any = record.run_id
+                if not record.state.is_final:
+                    self._host.claims.watch(record)
+            case NotFound():
+                op.act.arrive_error(op, op.not_found())
+                return
+            case NotOpen(state):
+                op.act.arrive_error(op, op.not_open(state))
+                return
+            case Answer(answer):
+                value = int(answer) if isinstance(answer, RunState) else answer
+            case _:
+                value = None
+        op.act.arrive(op, Status.OK, self._host.codec.encode(value, label=op.label, aad=op.place), MISSING)
+
+
+def _conflict(record: RunRecord, request: object) -> IdConflict | None:
+    return conflict_of(record, request) if isinstance(request, Start) else None

@@ -1,0 +1,184 @@
+"""Those in this process who start runs and wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from durable.core.failure import plan_restart, rewind_note
+from durable.core.places import result_place
+from durable.core.records import Entry, Kind, RunKey, RunRecord, RunState, Status
+from durable.errors import DurableError, IdConflict, InputMismatch, RunCancelled, RunFailed, RunSetAside
+from durable.runtime.endings import Ended
+from durable.store.base import JOURNAL_PAGE_MAX
+from durable.store.operations import Existing, Mend, Outcome, Rewind, Start, Started
+
+if TYPE_CHECKING:
+    from durable.runtime.engine import Engine
+
+
+@dataclass(slots=True)
+class Waiter:
+    """Those who wait for the end of one run."""
+
+    run_id: str
+    futures: list[asyncio.Future[Ended]] = field(default_factory=list)
+
+
+class Callers:
+    """Starts runs for callers, lets failed ones go on, and tells how runs ended."""
+
+    def __init__(self, host: Engine) -> None:
+        self._host = host
+        self._waiters: dict[RunKey, Waiter] = {}
+
+    # Direct calls ---------------------------------------------------------------------------------------------------
+
+    async def call(self, start: Start, *, attach: bool) -> Ended:
+        """Start a run, or go on with the one that is there, here; return how it ended (a direct call).
+
+        Raises:
+            IdConflict: the id is that of a run of another workflow, or with other arguments (unless `attach`).
+            StoreError: nothing was started.
+        """
+        host = self._host
+        outcome = await host.submit(start._replace(worker=host.worker_id))
+        if isinstance(outcome, Started):
+            future = self._await_end(outcome.record)
+            host.claims.watch(outcome.record)
+            if outcome.record.key not in host.active:  # else: a second call at the same moment, told the same
+                host.activate_new(outcome, start)
+            return await future
+        assert isinstance(outcome, Existing)
+        record = outcome.record
+        conflict = conflict_of(record, start)
+        if conflict is not None and not (attach and record.queue.workflow == start.queue.workflow):
+            raise conflict
+        return await self._go_on(record)
+
+    async def _go_on(self, record: RunRecord) -> Ended:
+        if record.state is RunState.FAILED:
+            refusal = await self.go_on_after_failure(record)
+            if refusal is not None:
+                return Ended(RunState.FAILED, error=refusal)
+        elif record.state is RunState.SET_ASIDE:
+            await self.mend(record)
+        elif record.state.is_final:
+            return await self.ended(record)
+        future = self._await_end(record)
+        self._host.claims.watch(record)
+        return await future
+
+    async def mend(self, record: RunRecord) -> None:
+        """Let a run that was set aside try again."""
+        await self._host.submit(Mend(self._host.app, record.run_id))
+
+    async def go_on_after_failure(self, record: RunRecord) -> BaseException | None:
+        """Let a failed run go on from the step that failed, unless that repeats effects; then return the refusal."""
+        journal = await self.read_journal(record.key)
+        plan = plan_restart(journal)
+        if plan.repeats:
+            failure = (await self.ended(record)).error
+            refusal = RunFailed(record.run_id, f"{type(failure).__name__}: {failure}", plan.repeats)
+            refusal.__cause__ = failure
+            return refusal
+        await self.rewind(record, journal, plan.drop)
+        return None
+
+    async def rewind(self, record: RunRecord, journal: list[Entry], drop: tuple[int, ...]) -> Outcome:
+        """Drop entries of a run that failed or was set aside, and queue it."""
+        host = self._host
+        last = journal[-1]
+        at = max(host.clock.now_ms(), last.at)
+        mark = Entry(last.position + 1, at, Kind.RUN, Status.OK, name="rewind", note=rewind_note(drop))
+        gone = {entry.position: entry for entry in journal if entry.position in set(drop)}
+        received = (entry for entry in gone.values() if entry.kind is Kind.MESSAGE and entry.status is Status.OK)
+        unread = tuple(entry.attempt for entry in received)
+        host.cache.evict(record.key)
+        return await host.submit(Rewind(host.app, record.run_id, drop, mark, unread))
+
+    async def read_journal(self, run: RunKey) -> list[Entry]:
+        """Return the whole journal of a run."""
+        journal = await self._host.store.journal(run)
+        page = journal
+        while len(page) == JOURNAL_PAGE_MAX:
+            page = await self._host.store.journal(run, page[-1].position + 1)
+            journal += page
+        return journal
+
+    # Waiting --------------------------------------------------------------------------------------------------------
+
+    async def wait_for(self, record: RunRecord) -> Ended:
+        """Return how a run ended that others may execute."""
+        if record.state.is_final or record.state is RunState.SET_ASIDE:
+            return await self.ended(record)
+        return await self._await_end(record)
+
+    def _await_end(self, record: RunRecord) -> asyncio.Future[Ended]:
+        future: asyncio.Future[Ended] = self._host.loop.create_future()
+        self._waiters.setdefault(record.key, Waiter(record.run_id)).futures.append(future)
+        self._host.claims.poll()
+        return future
+
+    @property
+    def awaited_elsewhere(self) -> tuple[RunKey, ...]:
+        """Runs that somebody here waits for and that do not execute here."""
+        return tuple(
+            key
+            for key, waiter in self._waiters.items()
+            if key not in self._host.active and not all(future.done() for future in waiter.futures)
+        )
+
+    async def look(self) -> None:
+        """See which awaited runs have ended elsewhere."""
+        for key in self.awaited_elsewhere:
+            record = await self._host.store.run_by_key(key)
+            if record is None:
+                error = RunCancelled(self._waiters[key].run_id, "it was deleted")
+                self.resolve(key, Ended(RunState.CANCELLED, error=error))
+            elif key not in self._host.active and (record.state.is_final or record.state is RunState.SET_ASIDE):
+                self.resolve(key, await self.ended(record))
+
+    def resolve(self, key: RunKey, ended: Ended) -> None:
+        """Tell those who wait for a run how it ended."""
+        waiter = self._waiters.pop(key, None)
+        for future in waiter.futures if waiter else ():
+            if not future.done():
+                future.set_result(ended)
+
+    def fail_all(self, error: BaseException) -> None:
+        """Tell everyone who waits that nothing will come."""
+        waiters, self._waiters = self._waiters, {}
+        for future in (future for waiter in waiters.values() for future in waiter.futures if not future.done()):
+            if isinstance(error, asyncio.CancelledError):
+                future.cancel()
+            else:
+                future.set_exception(error)
+
+    async def ended(self, record: RunRecord) -> Ended:
+        """Return how a run ended, from its record and journal."""
+        if record.state is RunState.SET_ASIDE:
+            return Ended(record.state, error=RunSetAside(record.run_id, record.reason, record.detail))
+        host = self._host
+        final = await host.store.last_entry(record.key)
+        if final is None:
+            return Ended(record.state, error=DurableError(f"run {record.run_id!r} has no journal"))
+        place = result_place(host.app, record.run_id) if host.binds_values else b""
+        if record.state is RunState.SUCCEEDED:
+            spec = host.specs.get((record.queue.workflow, record.queue.version))
+            result_type = spec.result_type if spec else Any
+            value = host.codec.decode(final.data, result_type, label=f"result of run {record.run_id!r}", aad=place)
+            return Ended(record.state, value)
+        if record.state is RunState.CANCELLED:
+            return Ended(record.state, error=RunCancelled(record.run_id, record.detail))
+        return Ended(record.state, error=host.codec.decode_error(final.data, aad=place))
+
+
+def conflict_of(record: RunRecord, start: Start) -> IdConflict | None:
+    """Return why a run that is there cannot stand for the one that was to be started."""
+    if record.queue.workflow != start.queue.workflow:
+        return IdConflict(record.run_id, record.queue.workflow, start.queue.workflow)
+    if record.digest != start.digest:
+        return InputMismatch(record.run_id, record.note, start.note)
+    return None

@@ -1,0 +1,272 @@
+"""Finds out what this worker should execute: what is due in its lines, and the runs that it was asked for.
+
+Everything that could mean "something is due" ends in `due` or in an alarm, and both lead to one claim at a time. A
+notification is only a hint: the alarm is set from the database after every claim, and a poll looks at it every second
+at the latest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from durable.core.records import Queue, RunKey, RunRecord
+from durable.errors import StoreError
+from durable.runtime.clock import Alarm
+from durable.store.operations import Answer, Claim, Claimed, Outcome
+
+if TYPE_CHECKING:
+    from durable.runtime.engine import Engine
+
+logger = logging.getLogger("durable.worker")
+
+CLAIM_MAX: Final = 200
+"""Runs in one claim."""
+
+EXPIRE_SECONDS: Final = 0.4
+"""How often to look for dead workers: a takeover is due within a second (reliability T20)."""
+
+SWEEP_SECONDS: Final = 10.0
+BEAT_SECONDS: Final = 5.0
+REST_POLL_SECONDS: Final = 0.02
+"""How often an idle worker looks for commits of other processes."""
+
+
+class Claims:
+    """Claims runs for an engine."""
+
+    def __init__(self, host: Engine) -> None:
+        self._host = host
+        self.reserved: set[RunKey] = set()
+        """Runs that are claimed while their journal is read."""
+        self._queues: tuple[Queue, ...] = ()
+        self._watched: dict[RunKey, int | None] = {}
+        """Runs that we execute whoever else does not, and when they are due, as far as known."""
+        self._watched_due: list[tuple[int, RunKey]] = []
+        self._wanted: set[RunKey] = set()
+        self._claiming = False
+        self._again = False
+        self._alarm: tuple[int, Alarm] | None = None
+        self._poll_handle: asyncio.TimerHandle | None = None
+        self._expire_handle: asyncio.TimerHandle | None = None
+        self._stopped = False
+        self._looked_at = 0.0
+        self._looking = False
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to look after dead workers and foreign commits."""
+        self._expire_soon(0.0)
+
+    async def serve(self, queues: tuple[Queue, ...]) -> None:
+        """Claim from these lines from now on."""
+        self._queues = queues
+        await self.resume()
+
+    async def resume(self) -> None:
+        """Say what this worker claims, and claim it."""
+        if self._queues:
+            await self._host.store.register(replace(self._host.worker, queues=self._queues))
+        self._wanted.update(self._watched)
+        self.poll()
+        self._claim_soon()
+
+    def stop(self) -> None:
+        """Claim nothing any more."""
+        self._stopped = True
+        for handle in (self._poll_handle, self._expire_handle):
+            if handle is not None:
+                handle.cancel()
+        if self._alarm is not None:
+            self._alarm[1].cancel()
+            self._alarm = None
+
+    # What may be due ------------------------------------------------------------------------------------------------
+
+    def watch(self, run: RunRecord) -> None:
+        """Execute this run whenever it is due and nobody else does."""
+        self._watched[run.key] = run.due_at
+        if run.owner != self._host.worker_id:
+            self._wanted.add(run.key)
+            self._claim_soon()
+        if run.due_at is not None:
+            heapq.heappush(self._watched_due, (run.due_at, run.key))
+            self._set_alarm(run.due_at)
+        self.poll()
+
+    def forget(self, key: RunKey) -> None:
+        """The run has ended."""
+        self._watched.pop(key, None)
+
+    def due(self, keys: Iterable[RunKey]) -> None:
+        """These runs may be due now."""
+        if self._queues:
+            self._claim_soon()
+        wanted = [key for key in keys if key in self._watched]
+        if wanted:
+            self._wanted.update(wanted)
+            self._claim_soon()
+
+    def suspended(self, key: RunKey, due_at: int | None) -> None:
+        """A run of ours has suspended until `due_at`."""
+        if key in self._watched:
+            self._watched[key] = due_at
+            if due_at is not None:
+                heapq.heappush(self._watched_due, (due_at, key))
+        if due_at is not None and (self._queues or key in self._watched):
+            self._set_alarm(due_at)
+
+    def capacity_freed(self) -> None:
+        """A slot is free again."""
+        if self._again and not self._claiming:
+            self._claim_soon()
+
+    def _set_alarm(self, at: int) -> None:
+        if self._stopped:
+            return
+        if self._alarm is not None:
+            if self._alarm[0] <= at:
+                return
+            self._alarm[1].cancel()
+        self._alarm = (at, self._host.clock.ring_at(at, self._rang))
+
+    def _rang(self) -> None:
+        at = self._alarm[0] if self._alarm else 0
+        self._alarm = None
+        if not self._host.clock.has_come(at):
+            self._set_alarm(at)
+            return
+        while self._watched_due and self._host.clock.has_come(self._watched_due[0][0]):
+            due_at, key = heapq.heappop(self._watched_due)
+            if self._watched.get(key) == due_at:
+                self._wanted.add(key)
+        if self._watched_due:
+            self._set_alarm(self._watched_due[0][0])
+        self._claim_soon()
+
+    # Claiming -------------------------------------------------------------------------------------------------------
+
+    def _claim_soon(self) -> None:
+        if self._stopped or self._host.lost is not None:
+            return
+        if self._claiming:
+            self._again = True
+            return
+        self._claim()
+
+    def _claim(self) -> None:
+        host = self._host
+        free = host.options.slots - len(host.active) - len(self.reserved)
+        runs = tuple(key for key in self._wanted if key not in host.active and key not in self.reserved)
+        self._again = False
+        if free <= 0:
+            self._again = True
+            return
+        if not self._queues and not runs:
+            self._wanted.clear()
+            return
+        self._wanted.clear()
+        self._claiming = True
+        limit = min(free, CLAIM_MAX)
+        future = host.committer.submit(Claim(host.worker_id, self._queues, runs[:limit], limit))
+        self._wanted.update(runs[limit:])
+        future.add_done_callback(lambda f: self._claimed(f, limit))
+
+    def _claimed(self, future: asyncio.Future[Outcome], limit: int) -> None:
+        self._claiming = False
+        if future.cancelled() or self._stopped:
+            return
+        error = future.exception()
+        if error is not None:
+            self._host.loop.call_later(1.0, self._claim_soon)
+            return
+        outcome = future.result()
+        claimed = outcome.value if isinstance(outcome, Answer) else ()
+        assert isinstance(claimed, tuple)
+        for item in claimed:
+            self._take_up(item)
+        if len(claimed) >= limit or self._again or self._wanted:
+            self._claim_soon()
+        elif self._queues:
+            self._host.spawn(self._look_ahead())
+
+    def _take_up(self, claimed: Claimed) -> None:
+        run = claimed.record
+        if run.key in self._watched:
+            self._watched[run.key] = None
+        self._host.spawn(self._host.activate(claimed))
+
+    async def _look_ahead(self) -> None:
+        due_at = await self._host.store.next_due(self._queues)
+        if due_at is not None:
+            self._set_alarm(due_at)
+
+    # Other processes ------------------------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Look for commits of other processes from now on, as long as something is awaited."""
+        if self._poll_handle is None and not self._stopped:
+            self._poll_handle = self._host.loop.call_later(self._host.options.poll_seconds, self._polled)
+
+    def _polled(self) -> None:
+        self._poll_handle = None
+        host = self._host
+        if self._stopped or host.lost is not None:
+            return
+        now = host.loop.time()
+        if not self._looking and (host.store.changed() or now - self._looked_at > 1.0):
+            self._looked_at = now
+            self._looking = True
+            host.spawn(self._look())
+        if self._queues or self._watched or host.active or host.callers.awaited_elsewhere:
+            seconds = host.options.poll_seconds if host.active or host.callers.awaited_elsewhere else REST_POLL_SECONDS
+            self._poll_handle = host.loop.call_later(seconds, self._polled)
+
+    async def _look(self) -> None:
+        host = self._host
+        try:
+            if host.active:
+                host.heard(await host.store.collect(host.worker_id))
+            idle = [key for key in self._watched if key not in host.active]
+            self._wanted.update(idle)
+            if idle or self._queues:
+                self._claim_soon()
+            await host.callers.look()
+        finally:
+            self._looking = False
+
+    # Dead workers ---------------------------------------------------------------------------------------------------
+
+    def check_registration(self) -> None:
+        """We were fenced: are we thought dead?"""
+        self._expire_soon(0.0)
+
+    def _expire_soon(self, seconds: float) -> None:
+        if not self._stopped:
+            if self._expire_handle is not None:
+                self._expire_handle.cancel()
+            self._expire_handle = self._host.loop.call_later(seconds, lambda: self._host.spawn(self._expire()))
+
+    async def _expire(self) -> None:
+        host = self._host
+        try:
+            host.store.beat()
+            expired = await host.store.expire()
+            if not await host.store.registered(host.worker_id):
+                await host.begin_again()
+            if expired.runs:
+                workers = ", ".join(expired.workers)
+                logger.warning("worker %s is dead; its %d runs go on elsewhere", workers, len(expired.runs))
+                self.due(expired.runs)
+                self._claim_soon()
+            for old in host.cache.drop_old(host.clock.now_ms()):
+                old.evict()
+        except StoreError as error:
+            logger.warning("%s: cannot look for dead workers: %s", host.app, error)
+        finally:
+            self._expire_soon(EXPIRE_SECONDS)

@@ -1,0 +1,45 @@
+"""The only sources of time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+RECHECK_MS: Final = 60_000
+"""Longest time to trust the monotonic clock; after it, a timer looks at the wall clock, which may have jumped."""
+
+
+class Alarm(Protocol):
+    """Something that will ring."""
+
+    def cancel(self) -> None:
+        """Do not ring."""
+
+
+class Clock(Protocol):
+    """Tells the time and rings when a time has come."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since the epoch, UTC, rounded down."""
+
+    def has_come(self, at_ms: int) -> bool:
+        """Has the millisecond `at_ms` passed? A timer that was set within one must not end early by its rest."""
+
+    def ring_at(self, at_ms: int, callback: Callable[[], object]) -> Alarm:
+        """Call `callback` on the running loop at `at_ms` or earlier: the callee looks at the clock again."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def has_come(self, at_ms: int) -> bool:
+        return time.time_ns() // 1_000_000 > at_ms
+
+    def ring_at(self, at_ms: int, callback: Callable[[], object]) -> Alarm:
+        delay_s = min(max(at_ms + 1.05 - time.time() * 1000, 0), RECHECK_MS) / 1000
+        return asyncio.get_running_loop().call_later(delay_s, callback)

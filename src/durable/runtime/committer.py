@@ -1,0 +1,191 @@
+"""Group commit: all runs of a process hand their Advances to one committer.
+
+It takes what is there, writes it as one transaction, tells everyone the outcome, and takes the next. Batches form by
+themselves under load. A batch whose outcome is *failed for certain* is executed again, in order, until it succeeds;
+after an *unknown* outcome the store is reopened first. Requests of clients do not wait for a failing store: they are
+told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from durable.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from durable.store.operations import Advance, Committed, Operation, Outcome
+
+if TYPE_CHECKING:
+    from durable.runtime.activation import Activation
+    from durable.runtime.engine import Engine
+
+logger = logging.getLogger("durable.store")
+
+BATCH_MAX: Final = 1_000
+"""Operations in one transaction."""
+
+RETRY_SECONDS: Final = (0.05, 0.2, 1.0, 2.0, 5.0)
+"""Waits before a failed batch is executed again; the last one repeats."""
+
+INLINE_SECONDS_MAX: Final = 0.001
+"""Commits slower than this are not made on the caller's loop, which they block (design §3, Group commit)."""
+
+
+class Committer:
+    """Brings Advances and requests to the store, batch by batch."""
+
+    def __init__(self, host: Engine) -> None:
+        self._host = host
+        self._dirty: dict[Activation, None] = {}
+        self._requests: list[tuple[Operation, asyncio.Future[Outcome]]] = []
+        self._flying: (
+            tuple[list[Activation], list[tuple[Operation, asyncio.Future[Outcome]]], list[Operation]] | None
+        ) = None
+        self._kick_scheduled = False
+        self._failures = 0
+        self._commit_seconds = 0.0
+        """Running mean of the time that a commit takes."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Is nothing on its way or waiting?"""
+        return self._flying is None and not self._dirty and not self._requests
+
+    def add(self, act: Activation) -> None:
+        """Take what the activation has, with the next batch."""
+        self._dirty[act] = None
+        self._kick_soon()
+
+    def submit(self, operation: Operation) -> asyncio.Future[Outcome]:
+        """Execute a request with the next batch.
+
+        The future raises StoreUnavailable at once if nothing could be written; any other StoreError if the store is
+        beyond use.
+        """
+        future: asyncio.Future[Outcome] = self._host.loop.create_future()
+        self._requests.append((operation, future))
+        self._kick_soon()
+        return future
+
+    def _kick_soon(self) -> None:
+        if self._flying is None and not self._kick_scheduled:
+            self._kick_scheduled = True
+            self._host.call_soon(self._kick)
+
+    def kick(self) -> None:
+        """Start a batch now, if none is on its way: a turn has ended and nothing more will come of it."""
+        if self._flying is None and (self._dirty or self._requests):
+            self._kick()
+
+    def _kick(self) -> None:
+        self._kick_scheduled = False
+        if self._flying is not None:
+            return
+        acts: list[Activation] = []
+        batch: list[Operation] = []
+        for act in list(self._dirty)[:BATCH_MAX]:
+            del self._dirty[act]
+            advance = act.take()
+            if advance is not None:
+                acts.append(act)
+                batch.append(advance)
+        requests = [item for item in self._requests[:BATCH_MAX] if not item[1].done()]
+        del self._requests[:BATCH_MAX]
+        batch += [operation for operation, _ in requests]
+        if batch:
+            self._flying = (acts, requests, batch)
+            self._fly()
+
+    def _fly(self) -> None:
+        assert self._flying is not None
+        batch = self._flying[2]
+        began = perf_counter()
+        if self._host.commits_inline and len(batch) == 1 and self._commit_seconds < INLINE_SECONDS_MAX:
+            committed = self._execute_now(batch)
+            if committed is not None:
+                self._landed_well(committed, began)
+                return
+        future = asyncio.ensure_future(self._host.store.execute(batch, self._host.worker_id))
+        future.add_done_callback(lambda f: self._landed(f, began))
+
+    def _execute_now(self, batch: list[Operation]) -> Committed | None:
+        execute_now = getattr(self._host.store, "execute_now", None)
+        if execute_now is None or not isinstance(batch[0], Advance):
+            return None
+        try:
+            return execute_now(batch, self._host.worker_id)  # type: ignore[no-any-return]
+        except StoreError:
+            # The same batch once more, the slow way: it reports what is wrong, and every operation is idempotent.
+            return None
+
+    def _landed(self, future: asyncio.Future[Committed], began: float) -> None:
+        if future.cancelled():
+            self._flying = None
+            return
+        error = future.exception()
+        if error is None:
+            self._landed_well(future.result(), began)
+        elif isinstance(error, OutcomeUnknown):
+            self._try_again(error, reopen=True)
+        elif isinstance(error, StoreUnavailable):
+            self._refuse_requests(error)
+            self._try_again(error, reopen=False)
+        else:
+            self._refuse_requests(error)
+            self._flying = None
+            self._host.store_is_lost(error)
+
+    def _landed_well(self, committed: Committed, began: float) -> None:
+        assert self._flying is not None
+        self._commit_seconds += (perf_counter() - began - self._commit_seconds) / 8
+        if self._failures:
+            logger.warning("the store of %s accepts writes again", self._host.app)
+            self._failures = 0
+        acts, requests, _ = self._flying
+        self._flying = None
+        outcomes = committed.outcomes
+        for act, outcome in zip(acts, outcomes, strict=False):
+            act.committed(outcome)
+        for (_, future), outcome in zip(requests, outcomes[len(acts) :], strict=True):
+            if not future.done():
+                future.set_result(outcome)
+        self._host.heard(committed)
+        if self._dirty or self._requests:
+            self._kick_soon()
+
+    def _refuse_requests(self, error: BaseException) -> None:
+        assert self._flying is not None
+        acts, requests, batch = self._flying
+        for _, future in requests:
+            if not future.done():
+                future.set_exception(error)
+        self._flying = (acts, [], batch[: len(acts)])
+
+    def _try_again(self, error: BaseException, *, reopen: bool) -> None:
+        delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+        if not self._failures:
+            logger.warning("the store of %s does not accept writes, work waits: %s", self._host.app, error)
+        self._failures += 1
+        if reopen:
+            self._host.spawn(self._reopen())
+        elif self._flying is not None and not self._flying[2]:
+            self._flying = None
+        else:
+            self._host.loop.call_later(delay, self._fly)
+
+    async def _reopen(self) -> None:
+        while True:
+            try:
+                await self._host.store.reopen()
+            except StoreUnavailable as error:
+                logger.warning("the store of %s cannot be reopened yet: %s", self._host.app, error)
+                await asyncio.sleep(RETRY_SECONDS[-2])
+            except StoreError as error:
+                self._refuse_requests(error)
+                self._flying = None
+                self._host.store_is_lost(error)
+                return
+            else:
+                self._fly()
+                return

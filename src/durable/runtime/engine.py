@@ -1,0 +1,368 @@
+"""The engine: one worker of one application on one event loop.
+
+It owns the store connection, the committer and the executor, gives activations their turns, claims what is due, and
+knows who waits for which run. A process that only makes direct calls has an engine too: it claims nothing but the runs
+that it was asked for and their children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from durable.codec.base import Codec
+from durable.core.records import Entry, Kind, Pending, Queue, Reason, RunKey, RunState, Status
+from durable.errors import StoreError
+from durable.runtime import identity, strict
+from durable.runtime.activation import Activation
+from durable.runtime.alarms import Alarms
+from durable.runtime.answers import Answers
+from durable.runtime.bodies import Bodies
+from durable.runtime.cache import Cache
+from durable.runtime.callers import Callers
+from durable.runtime.claims import Claims
+from durable.runtime.clock import Clock
+from durable.runtime.committer import Committer
+from durable.runtime.endings import Ended, Endings
+from durable.runtime.executor import THREADS_DEFAULT, Executor, StepMemory
+from durable.runtime.specs import WorkflowSpec
+from durable.store.base import LIST_PAGE_MAX, RunFilter, RunStore
+from durable.store.operations import (
+    Claimed,
+    Committed,
+    Continue,
+    Finish,
+    Operation,
+    Outcome,
+    SetAside,
+    Start,
+    Started,
+    Suspend,
+    Then,
+)
+
+logger = logging.getLogger("durable")
+
+_NOTHING: Final = Pending()
+
+GRACE_MS: Final = 5_000
+"""Time that attempts get to end after they were cancelled, before the run ends without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine behaves; times in milliseconds."""
+
+    slots: int = 1_000
+    """Runs that may execute at once."""
+    task_threads: int = THREADS_DEFAULT
+    cache_runs: int = 1_000
+    """Suspended activations kept in memory (design §3)."""
+    cache_ms: int = 60_000
+    history_max: int = 50_000
+    """Entries of a run at which it is set aside."""
+    poll_seconds: float = 0.01
+    """How often to look for commits of other processes while something is awaited."""
+    grace_ms: int = GRACE_MS
+    strict: bool = False
+    """Refuse files, sockets and processes in workflow bodies."""
+
+
+class Engine:
+    """Executes the runs of one application on the running event loop."""
+
+    def __init__(
+        self,
+        app: str,
+        store: RunStore,
+        codec: Codec,
+        clock: Clock,
+        specs: Mapping[tuple[str, str], WorkflowSpec],
+        make_context: Callable[[Activation], Any],
+        options: EngineOptions | None = None,
+    ) -> None:
+        self.app = app
+        self.store = store
+        self.codec = codec
+        self.clock = clock
+        self.options = options or EngineOptions()
+        self.loop = asyncio.get_running_loop()
+        self.worker = identity.new_worker(clock.now_ms())
+        self.worker_id = self.worker.worker_id
+        self.specs = specs
+        self.make_context = make_context
+        self.binds_values = bool(getattr(codec, "binds_values", False))
+        """Does the codec bind values to their place (encryption)?"""
+        self.step_memory: StepMemory | None = store if hasattr(store, "recall") else None  # type: ignore[assignment]
+        self.committer = Committer(self)
+        self.executor = Executor(self, self.options.task_threads)
+        self.bodies = Bodies(self)
+        self.endings = Endings(app, codec, binds_values=self.binds_values)
+        self.active: dict[RunKey, Activation] = {}
+        self.cache = Cache(self.options.cache_runs, self.options.cache_ms)
+        self.claims = Claims(self)
+        self.callers = Callers(self)
+        self.answers = Answers(self)
+        self.alarms = Alarms(clock)
+        self.lost: StoreError | None = None
+        """Why the store cannot be used any more."""
+        self._turns: deque[Activation] = deque()
+        self._turn_scheduled = False
+        self._in_turn = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._context = contextvars.Context()
+        self._stopping = False
+        self._quiet: asyncio.Future[None] | None = None
+        self._opened = False
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the store and say that this worker lives. Idempotent."""
+        if not self._opened:
+            if self.options.strict:
+                strict.install()
+            await self.store.open(self.clock)
+            await self.store.register(self.worker)
+            self._opened = True
+            self.claims.start()
+
+    async def serve(self, queues: tuple[Queue, ...]) -> None:
+        """Claim whatever is due in these lines, from now on."""
+        await self.open()
+        await self._mend(queues)
+        await self.claims.serve(queues)
+
+    async def _mend(self, queues: tuple[Queue, ...]) -> None:
+        """Let runs try again whose reason a new start may have removed: other code, another key, another limit."""
+        where = RunFilter(app=self.app, states=(RunState.SET_ASIDE,))
+        before: RunKey | None = None
+        while page := await self.store.runs(where, limit=LIST_PAGE_MAX, before=before):
+            before = page[-1].key
+            for record in page:
+                if record.queue in queues and record.reason != Reason.POISONED:
+                    await self.callers.mend(record)
+
+    async def stop(self) -> None:
+        """Hand back every run as soon as its attempts have ended, at most after the grace time. Idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self.claims.stop()
+        now = self.clock.now_ms()
+        for act in list(self.active.values()):
+            act.release(now)
+        await self._drain()
+        for act in list(self.active.values()):
+            act.evict()
+        for act in self.cache.drop_all():
+            act.evict()
+        self.active.clear()
+        await self._cancel_tasks()
+        self.executor.close()
+        if self._opened and self.lost is None:
+            await self.store.unregister(self.worker_id)
+        await self.store.close()
+        self.callers.fail_all(asyncio.CancelledError())
+
+    async def _drain(self) -> None:
+        self._quiet = self.loop.create_future()
+        self.look_if_quiet()
+        await asyncio.wait([self._quiet], timeout=self.options.grace_ms / 1000)
+
+    def look_if_quiet(self) -> None:
+        """Somebody may wait for the moment when nothing runs and nothing is on its way to the store."""
+        if self._quiet is not None and not self._quiet.done() and not self.active and self.committer.is_idle:
+            self._quiet.set_result(None)
+
+    async def _cancel_tasks(self) -> None:
+        running = [op.running for act in self.active.values() for op in act.open.values() if hasattr(op, "running")]
+        tasks = [task for task in (*self._tasks, *running) if isinstance(task, asyncio.Task) and not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """Let go of everything at once: the loop is gone. Whoever looks next finds this worker dead."""
+        self._stopping = True
+        for act in (*self.active.values(), *self.cache.drop_all()):
+            act.evict()
+        self.active.clear()
+        self.executor.close()
+        self.store.close_now()
+
+    def spawn(self, coro: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside everything else; errors are logged."""
+        task = self.loop.create_task(coro, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_ended)
+
+    def _spawned_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, StoreError):
+            logger.warning("%s: %s", self.app, error)
+        elif error is not None:
+            logger.error("%s: an internal task failed", self.app, exc_info=error)
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call back on the worker's loop, in a context that holds nothing of the caller's."""
+        self.loop.call_soon(callback, context=self._context)
+
+    async def begin_again(self) -> None:
+        """Drop everything and register under a new name: others took this worker for dead, and its runs with it."""
+        logger.warning("%s: worker %s was taken for dead; it goes on under a new name", self.app, self.worker_id)
+        for act in (*self.active.values(), *self.cache.drop_all()):
+            act.evict()
+        self.active.clear()
+        self.worker = identity.new_worker(self.clock.now_ms())
+        self.worker_id = self.worker.worker_id
+        await self.store.register(self.worker)
+        await self.claims.resume()
+
+    def store_is_lost(self, error: BaseException) -> None:
+        """The store cannot serve any more: everyone who waits hears of it, nothing else runs."""
+        self.lost = error if isinstance(error, StoreError) else StoreError(str(error))
+        logger.error("%s: the store cannot be used any more: %s", self.app, error)
+        for act in list(self.active.values()):
+            act.evict()
+        self.active.clear()
+        self.callers.fail_all(error)
+
+    # Turns ----------------------------------------------------------------------------------------------------------
+
+    def turn_soon(self, act: Activation) -> None:
+        """Give an activation a turn."""
+        if not act.scheduled and not act.dead:
+            act.scheduled = True
+            self._turns.append(act)
+            if not self._turn_scheduled:
+                self._turn_scheduled = True
+                self.loop.call_soon(self._give_turns, context=self._context)
+
+    def _give_turns(self) -> None:
+        self._turn_scheduled = False
+        for _ in range(len(self._turns)):
+            act = self._turns.popleft()
+            act.scheduled = False
+            act.turn()
+        self.committer.kick()
+        if self._turns and not self._turn_scheduled:
+            self._turn_scheduled = True
+            self.loop.call_soon(self._give_turns, context=self._context)
+
+    @property
+    def commits_inline(self) -> bool:
+        """Is one run alone with us? Then its commits need not travel to the writer's thread and back."""
+        return len(self.active) == 1
+
+    # Activations ----------------------------------------------------------------------------------------------------
+
+    def activate_new(self, started: Started, start: Start) -> None:
+        """Execute a run that was started and claimed in one step."""
+        run = started.record
+        entry = Entry(0, run.started_at or run.created_at, Kind.RUN, Status.OK, name="start", data=start.input)
+        self._activate(Claimed(run, 1, _NOTHING), [entry])
+
+    async def activate(self, claimed: Claimed) -> None:
+        """Execute a run that was claimed: where it was, if it is in the cache, else from its journal."""
+        run = claimed.record
+        act = self.cache.take(run.key)
+        if act is not None and act.journal.position == claimed.position and act.run.continuation == run.continuation:
+            self.active[run.key] = act
+            act.rejoin(run, claimed.pending)
+            return
+        if act is not None:
+            act.evict()
+        self.claims.reserved.add(run.key)  # the journal is being read; the slot is taken
+        journal = await self.callers.read_journal(run.key)
+        self._activate(claimed, journal)
+
+    def _activate(self, claimed: Claimed, journal: list[Entry]) -> None:
+        run = claimed.record
+        self.claims.reserved.discard(run.key)
+        spec = self.specs[(run.queue.workflow, run.queue.version)]
+        act = Activation(self, spec, run, journal, claimed.pending)
+        self.active[run.key] = act
+        self.turn_soon(act)
+
+    def left(self, act: Activation, then: Then) -> None:
+        """An activation has given up its run, durably."""
+        key = act.run.key
+        self.active.pop(key, None)
+        match then:
+            case Suspend(due_at):
+                self._keep(act)
+                self.claims.suspended(key, due_at)
+            case Finish():
+                act.evict()
+                self.claims.forget(key)
+                assert act.ended is not None
+                self.callers.resolve(key, act.ended)
+            case SetAside(reason, detail):
+                logger.error("run %r of %s is set aside (%s): %s", act.run_id, self.app, reason.value, detail)
+                act.evict()
+                self.callers.resolve(key, Ended(RunState.SET_ASIDE, error=act.trouble))
+            case Continue():
+                act.evict()
+                self.claims.due((key,))
+            case _:
+                act.evict()
+        self.claims.capacity_freed()
+
+    def _keep(self, act: Activation) -> None:
+        if self.options.cache_runs and self.bodies.keeps_state(act) and not self._stopping:
+            for old in self.cache.put(act, self.clock.now_ms()):
+                old.evict()
+        else:
+            act.evict()
+
+    def fenced(self, act: Activation) -> None:
+        """Another worker owns the run: drop it; whoever waits here waits for the new owner."""
+        logger.warning("run %r of %s has another owner now; this worker lets go of it", act.run_id, self.app)
+        self.active.pop(act.run.key, None)
+        act.evict()
+        self.claims.check_registration()
+
+    def waits_for_stragglers(self, act: Activation) -> bool:
+        """Should the end of a run wait for attempts that it does not want any more?"""
+        if act.straggling_since is None:
+            act.straggling_since = self.clock.now_ms()
+            self.alarms.ring_at(act.straggling_since + self.options.grace_ms, act)
+        return not self.clock.has_come(act.straggling_since + self.options.grace_ms)
+
+    def report(self, run_id: str, message: str, error: BaseException | None) -> None:
+        """Log what nobody awaits."""
+        logger.error("run %r of %s: %s", run_id, self.app, message, exc_info=error)
+
+    # What the store tells -------------------------------------------------------------------------------------------
+
+    def heard(self, committed: Committed) -> None:
+        """Pass on what a commit told beside its outcomes."""
+        for key, pending in committed.pending:
+            act = self.active.get(key)
+            if act is not None:
+                act.tell(pending)
+        if committed.due:
+            self.claims.due(committed.due)
+        self.look_if_quiet()
+
+    # Clients --------------------------------------------------------------------------------------------------------
+
+    async def submit(self, operation: Operation) -> Outcome:
+        """Execute one operation of a client.
+
+        Raises:
+            StoreError: it was not executed.
+        """
+        if self.lost is not None:
+            raise self.lost
+        await self.open()
+        return await self.committer.submit(operation)

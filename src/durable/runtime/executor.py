@@ -1,0 +1,128 @@
+"""Executes attempts of tasks, in this process: coroutines on the worker's loop, plain functions in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from durable.core.records import Status
+from durable.core.retry import next_attempt_at
+from durable.errors import EncodeError, GiveUp
+from durable.runtime.scope import TaskScope, current
+from durable.runtime.steps import MISSING, TaskOperation
+
+if TYPE_CHECKING:
+    from durable.runtime.engine import Engine
+
+THREADS_DEFAULT: Final = 32
+"""Plain tasks that run at once, unless the application says otherwise."""
+
+
+class StepMemory(Protocol):
+    """A store that remembers results of steps by name, beside the journal (`durable.Store`)."""
+
+    async def recall(self, run_id: str, step_id: str) -> tuple[bool, bytes]:
+        """Return whether the result is known, and its encoded form."""
+
+    async def remember(self, run_id: str, step_id: str, data: bytes, attempt: int) -> None:
+        """Keep an encoded result."""
+
+
+class Executor:
+    """Runs attempts and reports their outcomes to the activations."""
+
+    def __init__(self, host: Engine, threads_max: int = THREADS_DEFAULT) -> None:
+        self._host = host
+        self._threads_max = threads_max
+        self._pool: ThreadPoolExecutor | None = None
+
+    def execute(self, op: TaskOperation) -> asyncio.Task[None]:
+        """Start an attempt; everything before it is durable. `op.act` hears of its end."""
+        op.act.in_flight += 1
+        return self._host.loop.create_task(self._attempt(op), context=op.context, name=op.name)
+
+    def stop(self, op: TaskOperation) -> None:
+        """Cancel the attempt of an operation that was withdrawn."""
+        if isinstance(op.running, asyncio.Task):
+            op.running.cancel()
+
+    def close(self) -> None:
+        """Forget the threads; what runs in them ends by itself and is not waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    async def _attempt(self, op: TaskOperation) -> None:
+        act = op.act
+        clock = self._host.clock
+        began = clock.now_ms()
+        current.set(TaskScope(op))
+        limit = op.timeout_ms(began)
+        try:
+            if limit is None:
+                result = await self._call(op)
+            else:
+                result = await self._call_within(op, *limit)
+            data, value = self._host.codec.round_trip(result, op.spec.result_type, label=op.label, aad=op.place)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            # The process ends; that is not an outcome of the task.
+            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                # Withdrawn, or the loop ends: nothing to record.
+                raise
+            self._failed(op, error, began)
+        except Exception as error:  # noqa: BLE001 - the one place that turns a task's errors into outcomes
+            self._failed(op, error, began)
+        else:
+            act.arrive(op, Status.OK, data, value, took=clock.now_ms() - began)
+        finally:
+            op.running = None
+            act.in_flight -= 1
+            if not act.in_flight:
+                self._host.turn_soon(act)
+
+    async def _call(self, op: TaskOperation) -> Any:
+        if self._host.step_memory is None:
+            return await self._call_function(op)
+        return await self._recall_or_call(op, self._host.step_memory)
+
+    async def _recall_or_call(self, op: TaskOperation, memory: StepMemory) -> Any:
+        step_id = op.memory_id
+        known, data = await memory.recall(op.act.run_id, step_id)
+        if known:
+            return self._host.codec.decode(data, op.spec.result_type, label=op.label)
+        result = await self._call_function(op)
+        data = self._host.codec.encode(result, label=op.label)
+        await memory.remember(op.act.run_id, step_id, data, op.attempt + 1)
+        return result
+
+    async def _call_function(self, op: TaskOperation) -> Any:
+        if op.spec.is_async:
+            return await op.spec.fn(*op.args, **op.kwargs)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="durable-task")
+        context = contextvars.copy_context()
+        return await self._host.loop.run_in_executor(self._pool, lambda: context.run(op.spec.fn, *op.args, **op.kwargs))
+
+    async def _call_within(self, op: TaskOperation, limit_ms: int, limit: str) -> Any:
+        scope = asyncio.timeout(limit_ms / 1000)
+        try:
+            async with scope:
+                return await self._call(op)
+        except TimeoutError as error:
+            if scope.expired():
+                raise op.timed_out(limit) from error.__cause__
+            raise
+
+    def _failed(self, op: TaskOperation, error: BaseException, began: int) -> None:
+        now = self._host.clock.now_ms()
+        due_at = None
+        if not isinstance(error, (GiveUp, EncodeError)):
+            due_at = next_attempt_at(op.options, op.attempt + 1, error, now=now, called_at=op.called_at)
+        data = self._host.codec.encode_error(error, aad=op.place)
+        status = Status.ERROR if due_at is None else Status.RETRY
+        op.act.arrive(op, status, data, MISSING, took=now - began, due_at=due_at or 0)

@@ -1,0 +1,48 @@
+"""What decorators declare, as records that the runtime executes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from durable.core.records import Queue
+from durable.core.retry import TaskOptions
+
+
+class Body(Enum):
+    """How a workflow function is written."""
+
+    ASYNC = "async"
+    PLAIN = "plain"
+    """A plain function, run in a thread."""
+    GENERATOR = "generator"
+    """A generator function that takes a context first and yields its waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A task."""
+
+    name: str
+    fn: Callable[..., Any]
+    is_async: bool
+    result_type: Any
+    options: TaskOptions
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSpec:
+    """A workflow function."""
+
+    name: str
+    fn: Callable[..., Any]
+    body: Body
+    queue: Queue
+    result_type: Any = Any
+    argument_types: dict[str | int, Any] = field(default_factory=dict)
+    """Types of the arguments, by position and by name, to rebuild them."""
+    takes_context: bool = False
+    timeout_ms: int | None = None
+    """Longest active time of a run; suspended time does not count."""
