@@ -102,6 +102,7 @@ class Workflow:
         self._workflows: dict[str, WorkflowFunction[Any, Any]] = {}
         self._specs: dict[tuple[str, str], WorkflowSpec] = {}
         self._engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = weakref.WeakKeyDictionary()
+        weakref.finalize(self, _abandon, self._engines)
 
     def __repr__(self) -> str:
         return f"<application {self.name!r}>"
@@ -408,10 +409,7 @@ class Workflow:
         loop = asyncio.get_running_loop()
         engine = self._engines.get(loop)
         if engine is None:
-            for old_loop, old in list(self._engines.items()):
-                if old_loop.is_closed():
-                    old.abandon()
-                    del self._engines[old_loop]
+            _abandon(self._engines)
             engine = Engine(
                 self.name,
                 self._make_store(),
@@ -447,6 +445,14 @@ class Workflow:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+
+def _abandon(engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Engine]) -> None:
+    """Let go of engines whose loop is gone; also at the end of the interpreter."""
+    for loop, engine in list(engines.items()):
+        if loop.is_closed():
+            del engines[loop]
+            engine.abandon()
 
 
 class _TaskDecorator:

@@ -33,7 +33,7 @@ class Journal:
         began_at: Time of the first claim, in milliseconds: the body's time before the first entry.
     """
 
-    __slots__ = ("_cursor", "_end", "_patches", "_recorded", "_run_id", "last_at", "position")
+    __slots__ = ("_apart", "_cursor", "_end", "_patches", "_recorded", "_run_id", "last_at")
 
     def __init__(self, run_id: str, entries: list[Entry], began_at: int) -> None:
         self._run_id = run_id
@@ -42,8 +42,7 @@ class Journal:
         self._cursor = 1
         self._end = entries[-1].position + 1 if entries else 0
         self._patches: dict[str, bool] = {}
-        self.position = 1
-        """Position of the next entry."""
+        self._apart: dict[str, list[Entry]] = {}
         self.last_at = began_at
         """Time of the entry applied last."""
 
@@ -53,8 +52,8 @@ class Journal:
         return self._recorded[0]
 
     @property
-    def recorded_end(self) -> int:
-        """The position after the last one that was recorded when the journal was read."""
+    def position(self) -> int:
+        """Position of the next new entry."""
         return self._end
 
     @property
@@ -84,10 +83,13 @@ class Journal:
             NonDeterminismError: it recorded another kind, name or other arguments.
         """
         entry = self._recorded[self._cursor]
-        if entry.kind is not op.kind or entry.name != op.name or entry.digest != op.digest:
-            raise self.diverged(entry, _describe(op))
+        self._check(entry, op)
         self._advance(entry)
         return entry
+
+    def _check(self, entry: Entry, op: Identity) -> None:
+        if entry.kind is not op.kind or entry.name != op.name or entry.digest != op.digest:
+            raise self.diverged(entry, _describe(op))
 
     def take_value(self, seq: int, name: str) -> Entry | None:
         """Take the next entry for a synchronous value; None at the end of the journal.
@@ -128,8 +130,47 @@ class Journal:
 
     def _advance(self, entry: Entry) -> None:
         self._cursor += 1
-        self.position = entry.position + 1
-        self.last_at = entry.at
+        self.last_at = max(self.last_at, entry.at)
+
+    # Operations with a step id, which may be moved and inserted -----------------------------------------------------
+
+    def set_apart(self) -> None:
+        """Pass over the next entry, whose step id the code has not come to yet; it is taken when the code does."""
+        entry = self._recorded[self._cursor]
+        assert entry.step_id is not None
+        self._cursor += 1
+        self._apart.setdefault(entry.step_id, []).append(entry)
+
+    def take_apart(self, op: Identity) -> list[Entry]:
+        """Take what was set apart for this operation's step id, in order.
+
+        Raises:
+            NonDeterminismError: it recorded another kind, name or other arguments.
+        """
+        entries = self._apart.pop(op.step_id or "", [])
+        for entry in entries:
+            self._check(entry, op)
+            self.last_at = max(self.last_at, entry.at)
+        return entries
+
+    def take_later(self, ops: Mapping[str, Identity]) -> Entry | None:
+        """Take the first entry further on that is of one of these operations, by step id; None if there is none.
+
+        Raises:
+            NonDeterminismError: it recorded another kind, name or other arguments.
+        """
+        for index in range(self._cursor, len(self._recorded)):
+            entry = self._recorded[index]
+            if entry.seq is None and entry.step_id is not None and entry.step_id in ops:
+                self._check(entry, ops[entry.step_id])
+                del self._recorded[index]
+                self.last_at = max(self.last_at, entry.at)
+                return entry
+        return None
+
+    def left_over(self) -> Entry | None:
+        """Return an entry that nobody has asked for, if there is one: the body has ended."""
+        return self.peek() or next((entries[0] for entries in self._apart.values()), None)
 
     def diverged(self, entry: Entry, asked: str) -> NonDeterminismError:
         """Return the error that says what was recorded and what the code asks for."""
@@ -139,20 +180,19 @@ class Journal:
 
     def append(self, now: int, kind: Kind, status: Status, fields: Mapping[str, Any]) -> Entry:
         """Return a new entry, with the next position and a time that does not decrease."""
-        # Rewind marks at the end are passed over by the replay, but have their positions.
-        position = max(self.position, self._end)
+        position = self._end
+        self._end = position + 1
         self.last_at = max(now, self.last_at)
-        self.position = position + 1
         return Entry(position, self.last_at, kind, status, **fields)
 
     def append_outcome(
         self, now: int, op: Identity, status: Status, attempt: int, took: int, due_at: int, data: bytes
     ) -> Entry:
         """As `append`, for an outcome of an operation: the frequent case, without a mapping."""
-        position = max(self.position, self._end)
+        position = self._end
+        self._end = position + 1
         if now > self.last_at:
             self.last_at = now
-        self.position = position + 1
         return Entry(
             position, self.last_at, op.kind, status, op.seq, op.step_id, op.name, op.digest, attempt, took, due_at,
             op.note, data,

@@ -88,10 +88,12 @@ class Activation:
         self.outbox = Outbox()
         self.live = False
         """Is the journal exhausted, and everything open begun?"""
-        self.durable = self.journal.recorded_end
+        self.durable = self.journal.position
         """Everything before this position is committed."""
         self.leaving = False
         """An Advance that gives up the run is on its way."""
+        self.resting = False
+        """The run is suspended and this is only kept in the cache: whoever claims it next may be another worker."""
         self.dead = False
         """The body is gone, or must not do anything any more."""
         self.in_flight = 0
@@ -110,6 +112,8 @@ class Activation:
         self._pending = pending
         self._step_ids: dict[str, int] = {}
         self._memory_ids: dict[str, int] = {}
+        self._begun_early: set[int] = set()
+        """Steps with a step id that were inserted into recorded history: they begin before the journal is exhausted."""
         self._held: deque[tuple[int, Callable[[], object]]] = deque()
         self._then: Then = _GO_ON
         self._decided = False
@@ -204,6 +208,8 @@ class Activation:
         come to the same, at ten times the cost.
         """
         journal = self.journal
+        if op.step_id is not None and (outcome := self._take_apart(op)) is not None:
+            return outcome
         while journal.is_next(op) and self.loop.is_blocked and not self._is_cancelling():
             entry = self._take(op)
             if entry.status in (Status.OK, Status.ERROR):
@@ -212,6 +218,19 @@ class Activation:
             op.recorded(entry)
         if self.live:
             op.begin()
+        return None
+
+    def _take_apart(self, op: Operation) -> Entry | None:
+        """Return the outcome of an operation with a step id, if the journal has come by it before the code did."""
+        try:
+            entries = self.journal.take_apart(op)
+        except NonDeterminismError as error:
+            raise self.halted(error) from None
+        for entry in entries:
+            if entry.status in (Status.OK, Status.ERROR):
+                del self.open[op.key]
+                return entry
+            op.recorded(entry)
         return None
 
     def _is_cancelling(self) -> bool:
@@ -307,34 +326,58 @@ class Activation:
 
     # Applying -------------------------------------------------------------------------------------------------------
 
-    def _replay_next(self) -> None:
-        """Apply the next recorded entry; the loop is blocked."""
+    def _replay_next(self) -> bool:
+        """Apply the next recorded entry; the loop is blocked. False: something has to happen first."""
         entry = self.journal.peek()
         assert entry is not None
         if entry.kind is Kind.RUN:
             self.journal.take_any()
             self._interrupt(entry.name, entry.note)
-            return
+            return True
         key = entry.seq if entry.seq is not None else self._step_ids.get(entry.step_id or "", 0)
         op = self.open.get(key)
-        if op is None:
-            self.halt(self.journal.diverged(entry, "nothing there: no such operation is open"))
-            return
         try:
-            entry = self.journal.take(op)
+            if op is None:
+                return self._replay_out_of_turn(entry)
+            self._apply(op, self.journal.take(op))
         except NonDeterminismError as error:
             self.halt(error)
-            return
+        return True
+
+    def _apply(self, op: Operation, entry: Entry) -> None:
         if entry.status in (Status.OK, Status.ERROR):
             del self.open[op.key]
             op.deliver(entry, MISSING)
         else:
             op.recorded(entry)
 
+    def _replay_out_of_turn(self, entry: Entry) -> bool:
+        """Go on although nobody asks for the next entry: steps with a step id may have been moved or inserted.
+
+        Raises:
+            NonDeterminismError: it is a numbered one, and no such step explains it.
+        """
+        if entry.seq is None and entry.step_id is not None:
+            self.journal.set_apart()
+            return True
+        named = {op.step_id: op for op in self.open.values() if op.step_id is not None}
+        later = self.journal.take_later(named)
+        if later is not None:
+            self._apply(named[later.step_id or ""], later)
+            return True
+        if not named:
+            raise self.journal.diverged(entry, "nothing there: no such operation is open")
+        for op in named.values():
+            if op.key not in self._begun_early:
+                self._begun_early.add(op.key)
+                op.begin()
+        return False
+
     def _go_live(self) -> None:
         self.live = True
         for op in list(self.open.values()):
-            op.begin()
+            if op.key not in self._begun_early:
+                op.begin()
         self.tell(self._pending)
         self.ring()
 
@@ -420,7 +463,7 @@ class Activation:
 
     def turn(self) -> None:
         """Go on as far as possible, for at most `PUMP_SECONDS`; then decide what the run does next."""
-        if self.computing or self.leaving or self.dead or self._decided:
+        if self.computing or self.leaving or self.resting or self.dead or self._decided:
             return
         until = perf_counter() + PUMP_SECONDS
         try:
@@ -471,13 +514,12 @@ class Activation:
                     task.cancel()
                 return True
         elif self.root.done():
-            if (entry := self.journal.peek()) is not None:
+            if (entry := self.journal.left_over()) is not None:
                 self.halt(self.journal.diverged(entry, "the end of the workflow"))
             return not self.live and self._go_live_first()
-        if self.journal.replaying:
-            self._replay_next()
+        if self.journal.replaying and self._replay_next():
             return True
-        if not self.live:
+        if not self.live and not self.journal.replaying:
             return self._go_live_first()
         return self._step_live()
 
@@ -559,7 +601,7 @@ class Activation:
 
     def ring(self) -> None:
         """A time has come, perhaps."""
-        if self.dead or self.leaving or not self.live or self.computing or self._decided:
+        if self.dead or self.leaving or self.resting or not self.live or self.computing or self._decided:
             return  # `_wait` asks for another ring where one is needed
         clock = self.host.clock
         for _, key in sorted((at, key) for key, at in self.timers.items() if clock.has_come(at)):
@@ -617,6 +659,7 @@ class Activation:
     def rejoin(self, run: RunRecord, pending: Pending) -> None:
         """Go on after a suspension without replay: the journal has not changed."""
         self.run = run
+        self.resting = False
         self._then = _GO_ON
         self.active_since = self.host.clock.now_ms()
         self.tell(pending)

@@ -299,6 +299,7 @@ class Engine:
         self.active.pop(key, None)
         match then:
             case Suspend(due_at):
+                act.resting = True
                 self._keep(act)
                 self.claims.suspended(key, due_at)
             case Finish():

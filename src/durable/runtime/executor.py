@@ -67,7 +67,8 @@ class Executor:
                 result = await self._call_within(op, *limit)
             data, value = self._host.codec.round_trip(result, op.spec.result_type, label=op.label, aad=op.place)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            # The process ends; that is not an outcome of the task.
+            # The process ends; that is not an outcome of the task. The loop raises it itself, to whoever runs it.
+            _retrieve_later(asyncio.current_task())
             raise
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -75,7 +76,7 @@ class Executor:
                 # Withdrawn, or the loop ends: nothing to record.
                 raise
             self._failed(op, error, began)
-        except Exception as error:  # noqa: BLE001 - the one place that turns a task's errors into outcomes
+        except BaseException as error:  # noqa: BLE001 - the one place that turns a task's errors into outcomes
             self._failed(op, error, began)
         else:
             act.arrive(op, Status.OK, data, value, took=clock.now_ms() - began)
@@ -126,3 +127,13 @@ class Executor:
         data = self._host.codec.encode_error(error, aad=op.place)
         status = Status.ERROR if due_at is None else Status.RETRY
         op.act.arrive(op, status, data, MISSING, took=now - began, due_at=due_at or 0)
+
+
+def _retrieve_later(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.add_done_callback(_retrieve)
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()

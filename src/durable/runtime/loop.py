@@ -70,6 +70,10 @@ class BodyTask(asyncio.Task[T]):
         # asyncio registers the task in a set from within __init__.
         self._hash = loop.next_hash()
         super().__init__(coro, loop=loop, **options)
+        self.context: contextvars.Context = options["context"]
+        """Where the branch runs, and is unwound."""
+        # The engine ends what it does not finish, and says so where it matters.
+        self._log_destroy_pending = False
 
     def __hash__(self) -> int:
         return self._hash
@@ -233,6 +237,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
         number = self._task_count
         options.pop("eager_start", None)
         label = f"Task-{number}" if name is None else str(name)
+        if context is None:
+            context = contextvars.copy_context()
         task: BodyTask[T] = BodyTask(coro, self, name=label, context=context, **options)
         if not number % _PRUNE_EVERY:
             self._tasks = {n: t for n, t in self._tasks.items() if not t.done()}
@@ -281,9 +287,10 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def close_all(self) -> None:
         """Unwind every coroutine that has not ended, children first, on this thread and with this loop set running.
 
-        Left to the garbage collector they would run inside another run's pump. What they create while they unwind is
-        unwound too.
+        Left to the garbage collector they would run inside another run's pump. Each is unwound in its own context, so
+        that what it asks for on its way is known as this body's, and refused. What it creates there is unwound too.
         """
+        context = next((task.context for task in self._tasks.values()), contextvars.copy_context())
         outer = events._get_running_loop()
         events._set_running_loop(self)
         try:
@@ -292,10 +299,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
                     break
                 _, task = self._tasks.popitem()
                 if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    _unwind(task.get_coro())
+                    task.context.run(_unwind, task.get_coro())
             for generator in reversed(self.open_generators()):
-                _unwind(generator.athrow(Evicted()), started=False)
+                context.run(_unwind, generator.athrow(Evicted()), started=False)
         finally:
             events._set_running_loop(outer)
         self._generators.clear()
