@@ -1,0 +1,370 @@
+"""One open database file: its connections, its lock, and how a transaction ends.
+
+Used by one thread at a time: whoever calls holds the mutex of the `Writer`. The order of locks is: that mutex, the file
+lock, SQLite's own. What a failure means is decided here:
+
+- before COMMIT: rolled back, nothing was written, `StoreUnavailable` (or another error of the contract);
+- at COMMIT: nobody knows. The store has failed until it is opened again, which checkpoints the whole log first, so that
+  what is read back afterwards is on disk and not only in a cache whose flush had failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Final, TypeVar
+
+from durable.errors import OutcomeUnknown, StoreError, StoreUnavailable, StoreUnusable
+from durable.store.base import Clock
+from durable.store.drivers import run_blocking
+from durable.store.sqlite import place
+from durable.store.sqlite.connection import connect, is_damage, primary_code, runner, translated, use_wal
+from durable.store.sqlite.faults import fault
+from durable.store.sqlite.filelock import FileLock
+from durable.store.sqlite.names import Names
+from durable.store.sqlite.schema import check_version, migrate
+from durable.store.sqlite.transaction import Transaction
+from durable.store.sqlite.url import Durability
+
+T = TypeVar("T")
+
+BUSY_MS: Final = 5_000
+"""Wait for programs that use SQLite's locks and not ours: a shell, a backup."""
+
+IDENTITY_EVERY_S: Final = 1.0
+"""How often a write looks whether the file is still there under its name."""
+
+CHECKPOINT_CHANGES: Final = 8_000
+"""Changed rows after which the log is copied into the database: about 8 MB of log with small values."""
+
+CHECKPOINT_COMMITS: Final = 500
+"""Commits after which it is, since each writes at least one page.
+
+Once it is copied, SQLite writes the log from its beginning again, over blocks that the file has already, and a flush
+takes half the time of one that makes the file grow (8,000 commits a second against 4,500). So the log is copied often
+and cut seldom.
+"""
+
+LOG_BYTES_KEPT: Final = 16 << 20
+"""A log larger than this, as a long reader makes it, is cut to nothing when the store is idle."""
+
+INTERRUPT_EVERY_S: Final = 0.02
+
+LOCK_SUFFIX: Final = ".lock"
+
+
+class Database:
+    """Connections to one file. Not for two threads at once."""
+
+    def __init__(self, path: str, durability: Durability) -> None:
+        self.path, self.durability = path, durability
+        self.lock: FileLock | None = None
+        self.writing: sqlite3.Connection | None = None
+        self.reading: sqlite3.Connection | None = None
+        """For reads of a few rows, whoever holds `read_mutex`."""
+        self.browsing: sqlite3.Connection | None = None
+        """For long reads, whoever holds `browse_mutex`; connected by the first one."""
+        self.read_mutex = threading.Lock()
+        self.browse_mutex = threading.Lock()
+        self.failed = ""
+        """Why the outcome of a commit is unknown; nothing is served before `reopen`."""
+        self._clock: Clock | None = None
+        self._names: Names | None = None
+        self._identity: place.Identity | None = None
+        self._lost = ""
+        """Why the file is no longer ours to write: it is not there under its name any more."""
+        self._looked_at = 0.0
+        self.commits = 0
+        """Transactions committed since it was opened."""
+        self._commits_copied = self._changes_copied = 0
+        """What the last checkpoint covered."""
+        self._log_is_copied = False
+
+    # Opening and closing ---------------------------------------------------------------------------------------------
+
+    def file_lock(self) -> FileLock:
+        """Return the lock that every write and checkpoint happens under. Opens its file, again if it was replaced.
+
+        Raises:
+            StoreUnusable: the place cannot hold a store.
+        """
+        if self.lock is not None and not self._is_time_to_look():
+            return self.lock
+        if self.lock is None:
+            place.check_place(self.path)
+        elif self.lock.is_stale():
+            self.lock.close()
+            self.lock = None
+        if self.lock is None:
+            try:
+                self.lock = FileLock(self.path + LOCK_SUFFIX)
+            except OSError as error:
+                raise StoreUnusable(f"{self.path!r}: the lock file cannot be opened ({error})") from error
+        return self.lock
+
+    def _is_time_to_look(self) -> bool:
+        return monotonic() - self._looked_at >= IDENTITY_EVERY_S
+
+    def open(self, clock: Clock) -> sqlite3.Connection:
+        """Connect, and create or migrate the tables; return the connection. Call it under the file lock.
+
+        Raises:
+            StoreUnusable: the file cannot serve as a store.
+            StoreUnavailable: it cannot now.
+            StoreCorrupt: it is damaged.
+        """
+        try:
+            return self._open(clock)
+        except sqlite3.Error as error:
+            self.disconnect()
+            raise translated(error, self.path, opening=True) from error
+        except BaseException:
+            self.disconnect()
+            raise
+
+    def _open(self, clock: Clock) -> sqlite3.Connection:
+        is_first = self._identity is None
+        if not is_first:
+            self._check_identity()
+        self.writing = connect(self.path, durability=self.durability, busy_ms=BUSY_MS, create=is_first, writes=True)
+        run_blocking(check_version(self.path), runner(self.writing))
+        use_wal(self.writing, self.path)
+        run_blocking(migrate(self.path, clock.now_ms()), runner(self.writing))
+        if self.reading is None:
+            self.reading = self.connect_reader()
+        self._names, self._clock = Names(self.writing), clock
+        self._identity = place.identity(self.path)
+        self.commits = self._commits_copied = 0
+        self._changes_copied, self._log_is_copied = self.writing.total_changes, False
+        self.failed = ""
+        return self.writing
+
+    def connect_reader(self) -> sqlite3.Connection:
+        """Return one more connection, that cannot write.
+
+        Raises:
+            sqlite3.Error: it cannot be had.
+        """
+        connection = connect(self.path, durability=self.durability, busy_ms=BUSY_MS, create=False, writes=False)
+        connection.execute("SELECT value FROM meta LIMIT 1").fetchall()
+        return connection
+
+    def reopen(self, clock: Clock) -> None:
+        """Connect again after an unknown outcome. Call it under the file lock.
+
+        Raises:
+            StoreUnavailable: the log cannot be brought into the database now, so nothing can be read back yet.
+        """
+        if self._lost:
+            raise StoreUnusable(self._lost)
+        failed = self.failed
+        self.disconnect()
+        self.open(clock)
+        self.failed = failed
+        try:
+            done = self._checkpoint("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            self.disconnect()
+            raise translated(error, self.path) from error
+        if not done:
+            self.disconnect()
+            raise StoreUnavailable(f"{self.path!r}: a reader keeps the log from being checked; end it, or wait")
+        self.failed = ""
+
+    def recover(self) -> None:
+        """Reopen with the clock that it was opened with. Call it under the file lock. Raises as `reopen`."""
+        assert self._clock is not None
+        self.reopen(self._clock)
+
+    def close(self) -> None:
+        """Close everything; the last one to do so lets SQLite copy and remove the log. Idempotent."""
+        self.disconnect()
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
+        self._identity, self._lost = None, ""
+
+    def disconnect(self) -> None:
+        """Close the connections; an open transaction is rolled back. Idempotent."""
+        self._disconnect_browsing()
+        with self.read_mutex:
+            reading, self.reading = self.reading, None
+            if reading is not None:
+                with suppress(sqlite3.Error):
+                    reading.close()
+        self._disconnect_writing()
+
+    def _disconnect_writing(self) -> None:
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            with suppress(sqlite3.Error):
+                writing.close()
+
+    def _disconnect_browsing(self) -> None:
+        """Close the connection of the long reads; one that is under way is interrupted, statement by statement."""
+        while not self.browse_mutex.acquire(timeout=INTERRUPT_EVERY_S):
+            if (browsing := self.browsing) is not None:
+                with suppress(sqlite3.Error):
+                    browsing.interrupt()
+        try:
+            browsing, self.browsing = self.browsing, None
+            if browsing is not None:
+                with suppress(sqlite3.Error):
+                    browsing.close()
+        finally:
+            self.browse_mutex.release()
+
+    # Transactions ----------------------------------------------------------------------------------------------------
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a write transaction and commit. Call it under the file lock.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+            OutcomeUnknown: the commit raised; `reopen` comes next.
+            StoreError: the store cannot serve any more.
+            Exception: what `work` raised; nothing was written.
+        """
+        connection = self._ready()
+        assert self._names is not None
+        assert self._clock is not None
+        try:
+            fault("before-begin")
+            connection.execute("BEGIN IMMEDIATE")
+            result = work(Transaction(connection, self._names, self._clock.now_ms()))
+            fault("before-commit")
+        except BaseException as error:
+            self._roll_back(connection)
+            if isinstance(error, sqlite3.Error):
+                raise self._before_commit(error) from error
+            raise
+        self._commit(connection)
+        return result
+
+    def _ready(self) -> sqlite3.Connection:
+        if self._lost:
+            raise StoreUnusable(self._lost)
+        if self.failed:
+            raise OutcomeUnknown(self.failed)
+        if self.writing is None:
+            assert self._clock is not None
+            return self.open(self._clock)
+        if self._is_time_to_look():
+            self._looked_at = monotonic()
+            self._check_identity()
+        return self.writing
+
+    def _check_identity(self) -> None:
+        """Refuse to go on, for ever, with a file that was deleted or replaced.
+
+        Raises:
+            StoreUnusable: it was.
+        """
+        if self._identity is None:
+            return
+        try:
+            place.check_identity(self.path, self._identity)
+        except StoreUnusable as error:
+            self._lost = str(error)
+            self.disconnect()
+            raise
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        assert self._names is not None
+        self._names.forget()
+        # After an error such as a full disk SQLite has rolled back by itself, and another ROLLBACK would raise.
+        if connection.in_transaction:
+            try:
+                connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                self._disconnect_writing()
+
+    def _before_commit(self, error: sqlite3.Error) -> StoreError:
+        if primary_code(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM) or is_damage(error):
+            # What the connection has cached may be half of a change; the next transaction connects anew. Reads go on.
+            self._disconnect_writing()
+        return translated(error, self.path)
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            fault("commit")
+            connection.execute("COMMIT")
+            fault("committed")
+        except sqlite3.Error as error:
+            if primary_code(error) == sqlite3.SQLITE_BUSY and connection.in_transaction:
+                self._roll_back(connection)
+                raise translated(error, self.path) from error
+            self.failed = f"{self.path!r}: a commit failed ({error}); it may or may not have been written"
+            self.disconnect()
+            raise OutcomeUnknown(self.failed) from error
+        self.commits += 1
+        self._log_is_copied = False
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def wants_checkpoint(self) -> bool:
+        """Has the log grown enough to be copied into the database?"""
+        if self.writing is None:
+            return False
+        changes = self.writing.total_changes - self._changes_copied
+        return changes >= CHECKPOINT_CHANGES or self.commits - self._commits_copied >= CHECKPOINT_COMMITS
+
+    def wants_rest(self) -> bool:
+        """Is there anything in the log that an idle time should bring into the database?"""
+        return self.writing is not None and not self._log_is_copied
+
+    def checkpoint(self) -> bool:
+        """Copy what can be copied without waiting for readers; say whether that was all. Call it under the file lock.
+
+        Failures are left to the next commit to meet: the log is as good a place for what it holds.
+        """
+        try:
+            fault("before-checkpoint")
+            return self._checkpoint("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error:
+            return False
+
+    def rest(self) -> bool:
+        """Copy the log unless the file lock is held, cut it if it is long, and say whether all was done."""
+        if self.writing is None or self.lock is None or not self.lock.try_acquire():
+            return False
+        try:
+            if not self.checkpoint():
+                return False
+            return self.log_bytes() <= LOG_BYTES_KEPT or self._cut(self.writing)
+        finally:
+            self.lock.release()
+
+    def _cut(self, connection: sqlite3.Connection) -> bool:
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")
+            return self._checkpoint("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            return False
+        finally:
+            with suppress(sqlite3.Error):
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def _checkpoint(self, pragma: str) -> bool:
+        assert self.writing is not None
+        busy, pages, copied = self.writing.execute(pragma).fetchone()
+        self._commits_copied, self._changes_copied = self.commits, self.writing.total_changes
+        self._log_is_copied = not busy and pages == copied
+        return self._log_is_copied
+
+    def data_version(self) -> int:
+        """Return a number that changes when another connection has committed."""
+        if self.writing is None:
+            return 0
+        return int(self.writing.execute("PRAGMA data_version").fetchone()[0])
+
+    def log_bytes(self) -> int:
+        """Return the size of the log file."""
+        try:
+            return os.stat(self.path + "-wal").st_size
+        except OSError:
+            return 0
