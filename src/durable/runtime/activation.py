@@ -413,12 +413,16 @@ class Activation:
         self.outbox.entries.append(entry)
         if arrival.status is Status.RETRY:
             op.recorded(entry)
-            self.hold(op.begin)
+            self.hold(lambda: self._begin_again(op))
             return
         del self.open[op.key]
         self.timers.pop(op.key, None)
         op.closed()
         op.deliver(entry, arrival.value)
+
+    def _begin_again(self, op: Operation) -> None:
+        if self.open.get(op.key) is op:  # else its branch was cancelled meanwhile
+            op.begin()
 
     def _accept_request(self, arrival: Arrival) -> None:
         name = arrival.name
@@ -568,6 +572,9 @@ class Activation:
             self._then = Paused()
         elif self._release_at is not None:
             self._then = Release(self._release_at)
+        elif any(op.holds_lease for op in self.open.values()):
+            if due_at is not None:
+                self.host.alarms.ring_at(due_at, self)
         elif due_at is None and not self.open:
             self.halt(Deadlock(self._where("every branch waits for another one, and nothing will ever wake them")))
             self._end(self.host.endings.of_trouble(self, self.trouble or Deadlock()))
@@ -578,9 +585,7 @@ class Activation:
 
     def _is_busy(self) -> bool:
         """Does something run for the body, or is about to be applied?"""
-        if self.in_flight or self._held or self._calls or self.arrivals.line:
-            return True
-        return any(op.holds_lease for op in self.open.values())
+        return bool(self.in_flight or self._held or self._calls or self.outbox.calls or self.arrivals.line)
 
     def _next_due(self) -> int | None:
         due = min(self.timers.values(), default=None)

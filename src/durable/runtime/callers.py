@@ -10,7 +10,7 @@ from durable.core.failure import plan_restart, rewind_note
 from durable.core.places import result_place
 from durable.core.records import Entry, Kind, RunKey, RunRecord, RunState, Status
 from durable.errors import DurableError, IdConflict, InputMismatch, RunCancelled, RunFailed, RunSetAside
-from durable.runtime.endings import Ended
+from durable.runtime.endings import Ended, reason_of
 from durable.store.base import JOURNAL_PAGE_MAX
 from durable.store.operations import Existing, Mend, Outcome, Rewind, Start, Started
 
@@ -113,7 +113,14 @@ class Callers:
         """Return how a run ended that others may execute."""
         if record.state.is_final or record.state is RunState.SET_ASIDE:
             return await self.ended(record)
-        return await self._await_end(record)
+        ended = await self._await_end(record)
+        if ended.state is RunState.SET_ASIDE and not isinstance(ended.error, RunSetAside):
+            # A direct call gets the trouble itself; others get the same wherever the run was executed.
+            reason = reason_of(ended.error)
+            aside = RunSetAside(record.run_id, reason.value, str(ended.error))
+            aside.__cause__ = ended.error
+            return Ended(ended.state, error=aside)
+        return ended
 
     def _await_end(self, record: RunRecord) -> asyncio.Future[Ended]:
         future: asyncio.Future[Ended] = self._host.loop.create_future()

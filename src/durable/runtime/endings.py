@@ -80,6 +80,11 @@ _REASONS: tuple[tuple[type[DurableError], Reason], ...] = (
 )
 
 
+def reason_of(trouble: BaseException | None) -> Reason:
+    """Return the reason for which a run with this trouble is set aside."""
+    return next((reason for kind, reason in _REASONS if isinstance(trouble, kind)), Reason.UNREADABLE)
+
+
 class Endings:
     """Turns the ends of bodies into what their runs become."""
 
@@ -107,8 +112,7 @@ class Endings:
         """
         if act.is_cancelled:
             return self._cancelled(act.run_id, f"could not go on to compensate: {trouble}")
-        reason = next((reason for kind, reason in _REASONS if isinstance(trouble, kind)), Reason.UNREADABLE)
-        return Ending(SetAside(reason, str(trouble)))
+        return Ending(SetAside(reason_of(trouble), str(trouble)))
 
     def _returned(self, act: Activation, result: Any) -> Ending:
         label = f"result of workflow {act.spec.name!r}"

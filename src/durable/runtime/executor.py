@@ -68,12 +68,14 @@ class Executor:
             data, value = self._host.codec.round_trip(result, op.spec.result_type, label=op.label, aad=op.place)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             # The process ends; that is not an outcome of the task. The loop raises it itself, to whoever runs it.
+            op.interrupted = True
             _retrieve_later(asyncio.current_task())
             raise
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 # Withdrawn, or the loop ends: nothing to record.
+                op.interrupted = True
                 raise
             self._failed(op, error, began)
         except BaseException as error:  # noqa: BLE001 - the one place that turns a task's errors into outcomes

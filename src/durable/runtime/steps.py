@@ -154,7 +154,10 @@ MISSING: Final = object()
 class TaskOperation(Operation):
     """A call of a task."""
 
-    __slots__ = ("args", "begun", "called_at", "context", "kwargs", "memory_id", "options", "running", "spec", "wanted")
+    __slots__ = (
+        "args", "begun", "called_at", "context", "interrupted", "kwargs", "memory_id", "options", "running", "spec",
+        "wanted",
+    )  # fmt: skip
 
     def __init__(
         self, act: Activation, spec: TaskSpec, options: TaskOptions, args: tuple[Any, ...], kwargs: Mapping[str, Any],
@@ -175,6 +178,8 @@ class TaskOperation(Operation):
         self.running: object = None
         """The executor's handle of the attempt that runs now."""
         self.wanted = False
+        self.interrupted = False
+        """An attempt ended without an outcome, because the loop ends: another activation begins it anew."""
         self.memory_id = ""
         """Name of the step in a store that remembers results by name."""
 
@@ -188,7 +193,7 @@ class TaskOperation(Operation):
 
     @property
     def holds_lease(self) -> bool:
-        return self.running is not None or self.wanted
+        return self.running is not None or self.wanted or self.interrupted
 
     def decode(self, entry: Entry) -> Any:
         return self.act.decode(entry, self.spec.result_type, self.label, self.place)
