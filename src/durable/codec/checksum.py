@@ -5,7 +5,9 @@ from __future__ import annotations
 from struct import Struct
 from zlib import crc32
 
-_place = Struct(">QQQ").pack
+pack_place = Struct(">QQQ").pack
+"""Packs run key, position and kind, each from 0 to 2**64 - 1, as `crc` takes them before the bytes."""
+
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -14,4 +16,4 @@ def crc(run_key: int, position: int, kind: int, data: bytes) -> int:
 
     The place is part of it, so that bytes which a fault moved to another run or position do not pass.
     """
-    return crc32(data, crc32(_place(run_key & _MASK, position & _MASK, kind & _MASK)))
+    return crc32(data, crc32(pack_place(run_key & _MASK, position & _MASK, kind & _MASK)))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from durable.codec.arguments import ArgumentTrees, canonical, digest_of, ordered, preview
+from durable.codec.arguments import PREVIEW_CHARS, ArgumentTrees, canonical, digest_of, ordered, preview
 from durable.codec.failures import CHAIN_MAX, error_of, small_record_of
 from durable.codec.limits import Limits, check_wire, is_deeper, without_strings
 from durable.codec.plain import are_plain, is_plain_atom
@@ -204,6 +204,8 @@ class JsonCodec:
         self, args: tuple[Any, ...], kwargs: Mapping[str, object], *, label: str, aad: bytes = b"", live: bool = False
     ) -> tuple[bytes, int, str]:
         """Return frame, digest and preview of arguments; see `Codec.encode_arguments`."""
+        if not kwargs and (short := self._short_arguments(args)) is not None:
+            return short
         named_args = kwargs if type(kwargs) is dict else dict(kwargs)
         bodies = self._plain_bodies(args, named_args)
         if bodies is None:
@@ -217,6 +219,19 @@ class JsonCodec:
         # Equal plain values differ at most in the order of keys, and one dict with one key has none.
         same = body if len(kwargs) <= 1 and body.count(b"{") == 1 else ordered([args, named_args])
         return PLAIN + body, digest_of(PLAIN, same), preview(first, named)
+
+    def _short_arguments(self, args: tuple[Any, ...]) -> tuple[bytes, int, str] | None:
+        """Return the answer for few small plain arguments by position, the usual call, at half the cost; else None."""
+        if not all(map(is_plain_atom, args)):
+            return None
+        try:
+            first = _to_json(args)
+        except _NOT_PLAIN:
+            return None
+        if len(first) > PREVIEW_CHARS + len(b"[]") or len(args) > self._elements_max:
+            return None
+        frame = b"".join((PLAIN, b"[", first, b",{}]"))
+        return frame, digest_of(b"", frame), first[1:-1].decode()
 
     def _plain_bodies(self, args: tuple[Any, ...], kwargs: dict[str, object]) -> tuple[bytes, bytes] | None:
         """Return the JSON of positional and of named arguments, or None when they need the walk with tags."""

@@ -1,0 +1,155 @@
+"""Options that several commands take, as decorators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import click
+
+from durable.cli.exits import CommandError
+from durable.cli.formatting import parse_duration, parse_moment
+from durable.cli.opening import Target, opened_store
+from durable.core.records import RunState
+from durable.store.base import RunFilter
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+COMPLETIONS_MAX: Final = 50
+"""Run ids that a shell is offered: the newest."""
+
+STATES: Final = [state.label.replace(" ", "-") for state in RunState]
+
+
+def db_option(fn: F) -> F:
+    """Add `--db`."""
+    text = "Database: a path or a URL such as sqlite:///orders.db. Default: DURABLE_DB, else durable.db."
+    return click.option("--db", metavar="URL", help=text)(fn)
+
+
+def json_option(fn: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line, for programs.")(fn)
+
+
+def yes_option(fn: F) -> F:
+    """Add `--yes`."""
+    return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(fn)
+
+
+def target_options(fn: F) -> F:
+    """Add `--db`, `--app`, `--code` and `--json`: for commands that work on a database without user code."""
+    fn = json_option(fn)
+    fn = click.option(
+        "--code", metavar="MODULE:APP",
+        help="The application's own code: for its database, the types of its values, and its keys.",
+    )(fn)  # fmt: skip
+    fn = click.option("--app", metavar="NAME", help="Application; needed when the database holds several.")(fn)
+    return db_option(fn)
+
+
+def target_of(options: dict[str, Any]) -> Target:
+    """Take the target out of a command's options."""
+    return Target(options.pop("db"), options.pop("app"), options.pop("code", None))
+
+
+def run_id_argument(fn: F) -> F:
+    """Add the argument ID, completed in the shell."""
+    return click.argument("run_id", metavar="ID", shell_complete=complete_run_ids)(fn)
+
+
+def complete_run_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return run ids for the shell to complete; none if the database cannot be read."""
+    found: list[str] = []
+    # A completion has nowhere to say what is wrong.
+    with suppress(Exception):
+        found = finish(_run_ids(Target(ctx.params.get("db"), ctx.params.get("app")), incomplete))
+    return found
+
+
+async def _run_ids(target: Target, prefix: str) -> list[str]:
+    where = RunFilter(app=target.app, id_prefix=prefix or None)
+    async with opened_store(target) as store:
+        return [record.run_id for record in await store.runs(where, limit=COMPLETIONS_MAX)]
+
+
+class DurationType(click.ParamType[timedelta]):
+    """`30d`, `1h30m`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a timedelta."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class MomentType(click.ParamType[datetime]):
+    """A date, a time, or a duration ago."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a datetime with a zone."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_moment(value, datetime.now().astimezone())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def filter_options(fn: F) -> F:
+    """Add the options that choose runs."""
+    for option in reversed((
+        click.option("--workflow", metavar="NAME", help="Runs of this workflow."),
+        click.option(
+            "--state", "states", multiple=True, type=click.Choice(STATES), help="In this state; several may be given."
+        ),
+        click.option("--tag", "tags", multiple=True, metavar="NAME[=VALUE]", help="Runs with this tag, or all these."),
+        click.option("--prefix", metavar="TEXT", help="Runs whose id begins so."),
+        click.option("--parent", metavar="ID", help="Children of this run."),
+        click.option("--reason", metavar="TEXT", help="Runs with this reason, such as 'code changed'."),
+        click.option("--since", type=MomentType(), help="Created then or later: 2026-11-21T14:30, or 2h (ago)."),
+        click.option("--until", type=MomentType(), help="Created before then."),
+    )):  # fmt: skip
+        fn = option(fn)
+    return fn
+
+
+def filters_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the filters out of a command's options, as `Runs.list` wants them; those that were not given are left out.
+
+    Raises:
+        CommandError: a tag is no tag.
+    """
+    taken = {
+        name: options.pop(name)
+        for name in ("workflow", "states", "tags", "prefix", "parent", "reason", "since", "until")
+    }
+    where = {
+        "workflow": taken["workflow"], "states": taken["states"], "id_prefix": taken["prefix"],
+        "tags": _tags(taken["tags"]), "created_from": taken["since"], "created_before": taken["until"],
+        "parent": taken["parent"], "reason": taken["reason"],
+    }  # fmt: skip
+    return {name: value for name, value in where.items() if value}
+
+
+def _tags(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if any(not name for name, _, _ in pairs):
+        raise CommandError("--tag wants a name, or a name and a value: customer=42")
+    return {name: value for name, _, value in pairs}
+
+
+def finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine on a loop of its own."""
+    return asyncio.run(coroutine)
