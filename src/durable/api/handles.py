@@ -118,7 +118,7 @@ class RunHandle(Generic[R]):
         return (await self.record()).state.label
 
     async def cancel(self, reason: str = "") -> bool:
-        """Ask the run to cancel; True unless it had ended already. No new step starts after this returns."""
+        """Ask the run to cancel; True if it is or will be cancelled. No new step starts after this returns."""
         return await self._app.runs.cancel(self.id, reason=reason)
 
     async def pause(self) -> bool:

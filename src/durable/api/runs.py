@@ -166,7 +166,9 @@ class Runs:
     # Acting ---------------------------------------------------------------------------------------------------------
 
     async def cancel(self, run_id: str, *, reason: str = "") -> bool:
-        """Ask a run to cancel; True unless it had ended already. No new step starts after this returns.
+        """Ask a run to cancel; True if it is or will be cancelled, False if it has ended otherwise.
+
+        No new step starts after this returns.
 
         The body gets `asyncio.CancelledError` at its next await; tasks that it awaits in `except` and `finally` still
         run. Children it waits for are cancelled too.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from durable.api.body import refuse_in_thread, running_loop
+from durable.api.body import body_scope, refuse_in_thread, running_loop
 from durable.api.durations import Duration, moment_ms, to_ms
 from durable.api.handles import RunHandle, value_of
 from durable.api.signatures import Signature
@@ -125,7 +125,9 @@ class WorkflowFunction(Generic[P, R]):
     def _child(
         self, act: Activation, run_id: str | None, args: Any, kwargs: Any, step_id: str | None = None
     ) -> ChildOperation:
-        start = self._child_start(run_id, args, kwargs, act.run_id)
+        return self._child_of(act, self._child_start(run_id, args, kwargs, act.run_id), step_id)
+
+    def _child_of(self, act: Activation, start: Start, step_id: str | None) -> ChildOperation:
         return ChildOperation(
             act, self.spec, start.run_id, start, digest=start.digest, note=start.note, step_id=step_id, seal=self._seal
         )
@@ -320,8 +322,20 @@ class Launch(Generic[P, R]):
         """Run the workflow here under these options, and return its result."""
         if self._delay_ms is not None or self._at_ms is not None:
             raise UsageError("a delayed run cannot be called: start it and await its handle")
-        run_id = self._workflow._app.fresh_id(self._workflow.name) if isinstance(self._id, Unique) else self._id
-        return self._workflow._call_async(run_id, args, kwargs, attach=self._attach)
+        scope = current.get()
+        if isinstance(scope, BodyScope):
+            refuse_in_thread(scope, f"workflow {self._workflow.name!r}", f"{self._workflow.name}.sync(...)")
+            return self._in_body(args, kwargs)
+        return self._direct(args, kwargs)
+
+    async def _direct(self, args: Any, kwargs: Any) -> R:
+        self._workflow._refuse_in_task()
+        engine = await self._workflow._app._engine()
+        return value_of(await engine.callers.call(self._start(args, kwargs), attach=self._attach))  # type: ignore[no-any-return]
+
+    async def _in_body(self, args: Any, kwargs: Any) -> Any:
+        act = body_scope(f"workflow {self._workflow.name!r}").activation
+        return await self._workflow._child_of(act, self._start(args, kwargs, parent=act.run_id), None)
 
 
 def check_tags(tags: Mapping[str, str] | Iterable[str] | None) -> tuple[tuple[str, str], ...]:

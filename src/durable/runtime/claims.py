@@ -33,7 +33,13 @@ EXPIRE_SECONDS: Final = 0.4
 SWEEP_SECONDS: Final = 10.0
 BEAT_SECONDS: Final = 5.0
 REST_POLL_SECONDS: Final = 0.02
-"""How often an idle worker looks for commits of other processes."""
+"""How often to look for commits of other processes when there was none for a while: 0.5 % of a core."""
+
+LIVELY_SECONDS: Final = 1.0
+"""Time after a commit of another process in which the engine's `poll_seconds` counts instead."""
+
+LOOK_SECONDS: Final = 1.0
+"""Longest time without a look at what is due, whatever the hints say."""
 
 
 class Claims:
@@ -55,6 +61,7 @@ class Claims:
         self._expire_handle: asyncio.TimerHandle | None = None
         self._stopped = False
         self._looked_at = 0.0
+        self._changed_at = 0.0
         self._looking = False
 
     # Life -----------------------------------------------------------------------------------------------------------
@@ -159,6 +166,11 @@ class Claims:
             return
         self._claim()
 
+    def ride(self) -> None:
+        """Claim with the batch that is about to be written, if this worker serves lines and is not claiming anyway."""
+        if self._queues and not self._claiming and not self._stopped:
+            self._claim()
+
     def _claim(self) -> None:
         host = self._host
         free = host.options.slots - len(host.active) - len(self.reserved)
@@ -219,12 +231,15 @@ class Claims:
         if self._stopped or host.lost is not None:
             return
         now = host.loop.time()
-        if not self._looking and (host.store.changed() or now - self._looked_at > 1.0):
-            self._looked_at = now
-            self._looking = True
-            host.spawn(self._look())
+        if not self._looking:
+            changed = host.store.changed()
+            self._changed_at = now if changed else self._changed_at
+            if changed or now - self._looked_at > LOOK_SECONDS:
+                self._looked_at = now
+                self._looking = True
+                host.spawn(self._look())
         if self._queues or self._watched or host.active or host.callers.awaited_elsewhere:
-            seconds = host.options.poll_seconds if host.active or host.callers.awaited_elsewhere else REST_POLL_SECONDS
+            seconds = host.options.poll_seconds if now - self._changed_at < LIVELY_SECONDS else REST_POLL_SECONDS
             self._poll_handle = host.loop.call_later(seconds, self._polled)
 
     async def _look(self) -> None:

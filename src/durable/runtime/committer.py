@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from durable.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from durable.store.operations import Advance, Committed, Operation, Outcome
+from durable.store.operations import Advance, Answer, Claimed, Committed, Operation, Outcome, Send, Settle, Start
 
 if TYPE_CHECKING:
     from durable.runtime.activation import Activation
@@ -90,6 +90,9 @@ class Committer:
             if advance is not None:
                 acts.append(act)
                 batch.append(advance)
+        if any(_makes_due(operation) for operation, _ in self._requests):
+            # A claim in the same batch takes what the batch makes due: one commit less until it executes.
+            self._host.claims.ride()
         requests = [item for item in self._requests[:BATCH_MAX] if not item[1].done()]
         del self._requests[:BATCH_MAX]
         batch += [operation for operation, _ in requests]
@@ -150,7 +153,7 @@ class Committer:
         for (_, future), outcome in zip(requests, outcomes[len(acts) :], strict=True):
             if not future.done():
                 future.set_result(outcome)
-        self._host.heard(committed)
+        self._host.heard(_without_claimed(committed) if committed.due else committed)
         if self._dirty or self._requests:
             self._kick_soon()
 
@@ -189,3 +192,19 @@ class Committer:
             else:
                 self._fly()
                 return
+
+
+def _makes_due(operation: Operation) -> bool:
+    return isinstance(operation, Settle | Send) or (isinstance(operation, Start) and operation.worker is None)
+
+
+def _without_claimed(committed: Committed) -> Committed:
+    """Return the answer without the hint at runs that a claim of the same batch has taken."""
+    answers = (outcome for outcome in committed.outcomes if isinstance(outcome, Answer))
+    claimed = {item.record.key for answer in answers for item in _claimed_in(answer)}
+    return committed._replace(due=tuple(key for key in committed.due if key not in claimed)) if claimed else committed
+
+
+def _claimed_in(outcome: Answer) -> tuple[Claimed, ...]:
+    value = outcome.value
+    return value if isinstance(value, tuple) and value and isinstance(value[0], Claimed) else ()

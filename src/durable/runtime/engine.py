@@ -66,8 +66,8 @@ class EngineOptions:
     cache_ms: int = 60_000
     history_max: int = 50_000
     """Entries of a run at which it is set aside."""
-    poll_seconds: float = 0.01
-    """How often to look for commits of other processes while something is awaited."""
+    poll_seconds: float = 0.005
+    """How often to look for commits of other processes while there are some."""
     grace_ms: int = GRACE_MS
     strict: bool = False
     """Refuse files, sockets and processes in workflow bodies."""
