@@ -296,7 +296,7 @@ class Workflow:
         if not isinstance(scope, BodyScope):
             return fn(*args, **kwargs)
         made = make_task(fn, name, self._task_options())
-        return perform(scope, lambda _: made._operation(scope, args, kwargs, step_id))
+        return perform(scope, name, lambda _: made._operation(scope, args, kwargs, step_id))
 
     def signal(self, name: str, *, poll: float | None = None, result_type: Any = Any) -> Any:
         """Wait for the run's signal `name` and return its payload; in an async workflow, `await` it.
@@ -318,7 +318,7 @@ class Workflow:
             target = f"p:{signal_id(act.run_id, name)}"
             return WaitOperation(act, Kind.PROMISE, name, target, result_type=result_type)
 
-        return perform(scope, wait)
+        return perform(scope, f"wf.signal({name!r})", wait)
 
     def receive(self, name: str) -> Any:
         """Wait for the next message of that name in the run's mailbox and return it; in an async workflow, `await` it.
@@ -329,7 +329,8 @@ class Workflow:
             UsageError: called outside a workflow body.
         """
         ids.check_id(name, "message name")
-        return perform(self._scope(f"wf.receive({name!r})"), lambda act: MessageOperation(act, name))
+        what = f"wf.receive({name!r})"
+        return perform(self._scope(what), what, lambda act: MessageOperation(act, name))
 
     def _scope(self, what: str) -> BodyScope:
         scope = current.get()

@@ -34,16 +34,22 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def perform(scope: BodyScope, make: Callable[[Activation], Awaitable[T]]) -> Any:
+def perform(scope: BodyScope, what: str, make: Callable[[Activation], Awaitable[T]]) -> Any:
     """Carry out a durable operation for a body: blocking for a plain one, as an awaitable for the others."""
     if scope.thread is not None:
         return scope.thread.ask(lambda: make(scope.activation))
-    return _awaiting(scope, make)
+    return named(_awaiting(scope, make), what)
 
 
 async def _awaiting(scope: BodyScope, make: Callable[[Activation], Awaitable[T]]) -> T:
     # The operation is made when this coroutine first runs: operations are numbered in the order in which they start.
     return await make(scope.activation)
+
+
+def named(coro: Coroutine[Any, Any, T], name: str) -> Coroutine[Any, Any, T]:
+    """Return a coroutine under the name by which users know it: Python says it, with the line, if nobody awaits it."""
+    coro.__qualname__ = name  # type: ignore[attr-defined]
+    return coro
 
 
 def refuse_in_thread(scope: BodyScope, what: str, instead: str) -> None:

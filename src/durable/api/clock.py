@@ -45,7 +45,7 @@ class _Sleep:
         delay_ms = to_ms(seconds, "seconds")
         scope = current.get()
         if isinstance(scope, BodyScope):
-            return perform(scope, lambda act: _timer(act, delay_ms))
+            return perform(scope, "durable.sleep", lambda act: _timer(act, delay_ms))
         _refuse_in_task(scope, "durable.sleep")
         if running_loop() is not None:
             return asyncio.sleep(delay_ms / 1000)

@@ -141,7 +141,7 @@ def map(task: Callable[[T], Any], items: Iterable[T], *, limit: int = 20) -> Any
     if isinstance(items, AsyncIterable):
         raise UsageError("durable.map() was given an asynchronous iterable: collect its items in a task first")
     scope = body_scope("durable.map()")
-    return perform(scope, lambda act: _map(act, task, list(items), limit))
+    return perform(scope, "durable.map", lambda act: _map(act, task, list(items), limit))
 
 
 async def _map(act: Activation, task: Callable[[T], Any], items: list[T], limit: int) -> list[Any]:

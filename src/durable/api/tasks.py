@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from durable.api.body import refuse_in_thread, running_loop
+from durable.api.body import named, refuse_in_thread, running_loop
 from durable.api.durations import Duration, optional_ms
 from durable.api.signatures import Signature
 from durable.core.ids import check_id
@@ -117,7 +117,7 @@ class AsyncTask(Task[P, R]):
         if not isinstance(scope, BodyScope):
             return self._fn(*self._bound, *args, **kwargs)  # type: ignore[no-any-return]
         refuse_in_thread(scope, f"async task {self.name!r}", f"{self.name}.sync(...)")
-        return self.in_body(*args, step_id=step_id, **kwargs)
+        return named(self.in_body(*args, step_id=step_id, **kwargs), self.name)
 
     aio = __call__
 
@@ -176,7 +176,7 @@ class PlainTask(Task[P, R]):
         if not isinstance(scope, BodyScope):
             return asyncio.to_thread(self._fn, *self._bound, *args, **kwargs)
         refuse_in_thread(scope, f"{self.name}.aio()", f"{self.name}(...)")
-        return self.in_body(*args, step_id=step_id, **kwargs)
+        return named(self.in_body(*args, step_id=step_id, **kwargs), self.name)
 
 
 def make_task(fn: Callable[..., Any], name: str | None, options: TaskOptions) -> Task[Any, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from durable.api.body import body_scope, refuse_in_thread, running_loop
+from durable.api.body import body_scope, named, refuse_in_thread, running_loop
 from durable.api.durations import Duration, moment_ms, to_ms
 from durable.api.handles import RunHandle, value_of
 from durable.api.signatures import Signature
@@ -146,7 +146,7 @@ class WorkflowFunction(Generic[P, R]):
         scope = current.get()
         if isinstance(scope, BodyScope):
             refuse_in_thread(scope, f"workflow {self.name!r}", f"{self.name}.sync(...)")
-            return self._in_body_as(run_id, args, kwargs)
+            return named(self._in_body_as(run_id, args, kwargs), self.name)
         self._refuse_in_task()
         return self._direct(run_id, args, kwargs, attach=attach)
 
