@@ -167,6 +167,6 @@ def _trouble_lines(report: Report) -> Iterator[str]:
         numbers = ", ".join(f"{number:,} {state.label}" for state, number in counts.items())
         which = f"workflow {queue.workflow!r}" + (f" version {queue.version!r}" if queue.version else "")
         yield plain(
-            f"no worker  runs of {which} of application {queue.app!r} in group {queue.group!r} are due ({numbers}) and no "
-            "living worker takes them; start one with 'durable worker MODULE:APP'"
+            f"no worker  runs of {which} of application {queue.app!r} in group {queue.group!r} are due ({numbers}) and "
+            "no living worker takes them; start one with 'durable worker MODULE:APP'"
         )

@@ -83,8 +83,8 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 def cli() -> None:
     """Functions that survive crashes: run them, work on what is due, and see what became of it.
 
-    Databases are named by --db, else by the variable DURABLE_DB, else by the application's code, else it is durable.db
-    in the current directory. NO_COLOR turns colours off.
+    The database is the one that --db names, else the one in the code of the application, else that of DURABLE_DB, else
+    durable.db in the current directory. NO_COLOR turns colours off.
     """
 
 

@@ -1,0 +1,125 @@
+"""`durable doctor`: 0 when all is well, 1 when somebody should act."""
+
+import signal
+import sqlite3
+
+from tests.cli.support import until, wait_for
+
+
+def test_a_healthy_database_needs_no_attention(durable, shop) -> None:
+    assert durable("run", "shop.py:order", "order_id=1").code == 0
+    done = durable("doctor")
+    assert done.code == 0, done.out
+    assert f"database   {shop.folder / 'durable.db'} (sqlite, schema " in done.out
+    for text in ("durability full", "SQLite ", "runs       1 succeeded", "workers    none is alive"):
+        assert text in done.out
+    assert done.out.endswith("nothing needs attention\n")
+
+
+def test_doctor_tells_programs_in_json(durable) -> None:
+    assert durable("run", "shop.py:order", "order_id=1").code == 0
+    report = durable("doctor", "--json", "--db", "sqlite:///durable.db?durability=relaxed").object
+    assert (report["ok"], report["durability"], report["counts"]) == (True, "relaxed", {"succeeded": 1})
+    assert (report["findings"], report["workers"], report["set_aside"], report["without_worker"]) == ([], [], [], [])
+    assert "durability is relaxed: a power failure may lose the newest commits" in report["notes"]
+
+
+def test_a_run_set_aside_needs_attention(durable) -> None:
+    assert durable("run", "shop.py:stuck", "name=a").code == 1
+    done = durable("doctor")
+    assert done.code == 1
+    assert "set aside  stuck-a (stuck), deadlock: every branch waits" in done.out
+    assert "nothing needs attention" not in done.out
+    assert durable("doctor", "--json").object["set_aside"][0]["reason"] == "deadlock"
+
+
+def test_due_runs_without_a_worker_need_attention(durable, shop) -> None:
+    shop.start("order", "1", "2")
+    done = durable("doctor")
+    assert done.code == 1
+    assert "no worker  runs of workflow 'order' of application 'shop' in group 'default' are due (2 queued)" in done.out
+    (found,) = durable("doctor", "--json").object["without_worker"]
+    assert (found["workflow"], found["queued"]) == ("order", 2)
+
+
+def test_sleepers_need_a_worker_only_when_they_are_due(shop) -> None:
+    with shop.popen("run", "shop.py:naps", "name=a") as process:
+        wait_for(process.stderr, "suspended")
+    assert shop.run("doctor").code == 0
+    with shop.popen("run", "shop.py:naps", "name=b", env={"SHOP_DAYS_AGO": "2"}) as process:
+        wait_for(process.stderr, "suspended")
+    done = shop.run("doctor")
+    assert done.code == 1
+    assert (
+        "no worker  runs of workflow 'naps' of application 'shop' in group 'default' are due (2 suspended)" in done.out
+    )
+
+
+def test_a_living_worker_is_shown_and_takes_runs(shop) -> None:
+    with shop.popen("worker", "shop.py") as process:
+        wait_for(process.stdout, "serving workflow typed")
+        done = shop.run("doctor")
+        assert done.code == 0
+        assert f"worker     process {process.pid} on " in done.out
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+
+
+def test_a_worker_that_died_is_noticed_and_its_runs_taken_back(shop) -> None:
+    shop.start("items", 4)
+    with shop.popen("worker", "shop.py") as process:
+        until(lambda: "item 1" in shop.ledger())
+        process.kill()
+        process.communicate()
+    done = shop.run("doctor")
+    assert done.code == 1
+    assert "1 worker had died; 1 run taken back" in done.out
+    assert "no worker  runs of workflow 'items'" in done.out
+
+
+def test_damage_needs_attention(durable, shop) -> None:
+    assert durable("run", "shop.py:order", "order_id=1").code == 0
+    with sqlite3.connect(shop.folder / "durable.db") as database:
+        assert (
+            database.execute("UPDATE journal SET data = CAST(data || x'00' AS BLOB) WHERE name = 'charge'").rowcount
+            == 1
+        )
+    database.close()
+    done = durable("doctor")
+    assert done.code == 1
+    assert "damage     " in done.out
+
+
+def test_a_database_that_cannot_be_written_needs_attention(durable, monkeypatch) -> None:
+    from durable.errors import StoreUnavailable
+    from durable.store.sqlite.store import SQLiteRunStore
+
+    assert durable("run", "shop.py:order", "order_id=1").code == 0
+
+    async def expire(_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(SQLiteRunStore, "expire", expire)
+    done = durable("doctor")
+    assert done.code == 1
+    assert "damage     the database cannot be written: the disk is full" in done.out
+
+
+def test_one_application_is_examined_alone(durable, shop) -> None:
+    (shop.folder / "second.py").write_text(
+        "import asyncio\nfrom durable import Workflow\nwf = Workflow('second')\n"
+        "@wf.workflow(id='s')\nasync def flow(): await asyncio.Event().wait()\n"
+    )
+    assert durable("run", "shop.py:order", "order_id=1").code == 0
+    assert durable("run", "second.py:flow").code == 1
+    assert durable("doctor").code == 1
+    assert durable("doctor", "--app", "second").code == 1
+    assert durable("doctor", "--app", "shop").code == 0
+    assert durable("doctor", "--app", "third").code == 4
+
+
+def test_an_empty_database_needs_no_attention(durable) -> None:
+    assert durable("run", "shop.py:order", "order_id=1").code == 0
+    assert durable("prune", "--keep", "0", "--yes").code == 0
+    done = durable("doctor")
+    assert (done.code, "runs       none" in done.out) == (0, True)
