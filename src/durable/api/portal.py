@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ class Portal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the background loop, block until it has ended, and return its result.
@@ -38,6 +40,7 @@ class Portal:
         return future.result()
 
     def _started(self) -> asyncio.AbstractEventLoop:
+        self._begin_anew_after_fork()
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -48,8 +51,16 @@ class Portal:
                 atexit.register(self.stop)
             return self._loop
 
+    def _begin_anew_after_fork(self) -> None:
+        # Threads do not survive a fork; what the parent began stays the parent's.
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self._loop = self._thread = None
+
     def stop(self) -> None:
         """End the thread, handing back what runs. Idempotent."""
+        self._begin_anew_after_fork()
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:

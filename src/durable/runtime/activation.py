@@ -38,7 +38,7 @@ from durable.runtime.loop import BodyLoop, BodyTimerHandle
 from durable.runtime.outbox import Call, Outbox, Request, answers_of
 from durable.runtime.scope import BodyScope, Evicted, current
 from durable.runtime.specs import WorkflowSpec
-from durable.runtime.steps import MISSING, Operation, TimerOperation
+from durable.runtime.steps import MISSING, MessageOperation, Operation, TimerOperation
 from durable.runtime.where import place_of
 from durable.store.operations import Advance, Fenced, GoOn, Outcome, Paused, Release, Suspend, Then, Woken
 
@@ -406,6 +406,8 @@ class Activation:
             self._accept_request(arrival)
             return
         if self.open.get(op.key) is not op:
+            if isinstance(op, MessageOperation) and op.number:
+                self.arrivals.give_back(op, arrival.data)
             return  # withdrawn meanwhile, or told twice
         entry = self.journal.append_outcome(
             self.host.clock.now_ms(), op, arrival.status, op.outcome_number, arrival.took, arrival.due_at, arrival.data
@@ -469,6 +471,7 @@ class Activation:
         """Go on as far as possible, for at most `PUMP_SECONDS`; then decide what the run does next."""
         if self.computing or self.leaving or self.resting or self.dead or self._decided:
             return
+        self._then = _GO_ON  # what was decided before does not hold once something more is applied
         until = perf_counter() + PUMP_SECONDS
         try:
             while self._pump(until):

@@ -38,15 +38,20 @@ class Answers:
             conflict = conflict_of(outcome.record, op.start)
             if conflict is not None:
                 op.act.arrive_error(op, conflict)
-            elif outcome.record.state is RunState.FAILED:
+            elif outcome.record.state is RunState.FAILED and outcome.record.parent_id == op.act.run_id:
+                op.reviving = True
                 self._host.spawn(self._revive(op, outcome.record))
             elif not outcome.record.state.is_final:
                 self._host.claims.watch(outcome.record)
 
     async def _revive(self, op: ChildOperation, record: RunRecord) -> None:
         # The parent goes on from the step that failed, so the child does too, unless that would repeat effects.
-        if record.parent_id == op.act.run_id and await self._host.callers.go_on_after_failure(record) is None:
+        refusal = await self._host.callers.go_on_after_failure(record)
+        op.reviving = False
+        if refusal is None:
             self._host.claims.watch(record)
+        else:
+            op.act.arrive_error(op, refusal.__cause__ or refusal)
 
     def to_call(self, op: CallOperation, outcome: Outcome) -> None:
         """The store has answered another request of a body."""

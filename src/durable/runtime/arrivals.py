@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from durable.core.records import Message, Pending, Requests, Status, Wait
 from durable.errors import RunCancelled
-from durable.runtime.steps import MISSING, MessageOperation, WaitOperation
+from durable.runtime.steps import MISSING, ChildOperation, MessageOperation, WaitOperation
 
 if TYPE_CHECKING:
     from durable.codec.base import Codec
@@ -34,7 +34,7 @@ class Arrival(NamedTuple):
 class Arrivals:
     """The line of arrivals of one activation."""
 
-    __slots__ = ("_messages", "_open", "cancel_requested", "line", "pause_requested")
+    __slots__ = ("_given", "_messages", "_open", "cancel_requested", "line", "pause_requested")
 
     def __init__(self, open_operations: dict[int, Operation]) -> None:
         self.line: deque[Arrival] = deque()
@@ -43,6 +43,8 @@ class Arrivals:
         """Is a cancellation in the line, or applied and not durable yet? Being told of it again means nothing new."""
         self._open = open_operations
         self._messages: dict[int, Message] = {}
+        self._given: set[int] = set()
+        """Messages that an operation was given; the store tells of them until their consumption is durable."""
 
     def request(self, name: str, note: str = "") -> None:
         """The run is to be cancelled, or has reached a limit."""
@@ -62,6 +64,8 @@ class Arrivals:
             self.pause_requested = True
         for settled in pending.settled:
             op = self._open.get(settled.seq)
+            if isinstance(op, ChildOperation) and op.reviving:
+                continue
             if not isinstance(op, WaitOperation) or op.target != settled.target:
                 strays.append(Wait(settled.seq, settled.target))
                 continue
@@ -72,7 +76,8 @@ class Arrivals:
                 self.line.append(Arrival(op, Status.ERROR, data, MISSING))
             else:
                 self.line.append(Arrival(op, Status.OK if settled.ok else Status.ERROR, settled.data, MISSING))
-        self._messages.update((message.number, message) for message in pending.messages)
+        new = (message for message in pending.messages if message.number not in self._given)
+        self._messages.update((message.number, message) for message in new)
         self.match_messages()
         return strays
 
@@ -84,4 +89,11 @@ class Arrivals:
             found = min((n for n, m in self._messages.items() if m.name == op.name), default=None)
             if found is not None:
                 op.number = found
+                self._given.add(found)
                 self.line.append(Arrival(op, Status.OK, self._messages.pop(found).data, MISSING))
+
+    def give_back(self, op: MessageOperation, data: bytes) -> None:
+        """The operation was withdrawn before its message was applied: the next one that waits gets it."""
+        self._given.discard(op.number)
+        self._messages[op.number] = Message(op.number, op.name, data)
+        self.match_messages()

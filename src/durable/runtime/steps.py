@@ -377,7 +377,7 @@ class MessageOperation(WaitOperation):
 class ChildOperation(WaitOperation):
     """A child run: started (unless it is only awaited) and awaited."""
 
-    __slots__ = ("begun", "seal", "start")
+    __slots__ = ("begun", "reviving", "seal", "start")
 
     def __init__(
         self, act: Activation, spec: WorkflowSpec | None, run_id: str, start: Start | None, *, digest: int = 0,
@@ -392,6 +392,8 @@ class ChildOperation(WaitOperation):
         self.seal = seal
         """Encodes the arguments for a run id that is known only now."""
         self.begun = False
+        self.reviving = False
+        """The child had failed before and is being let go on: its old failure is no outcome."""
 
     @property
     def place(self) -> bytes:
