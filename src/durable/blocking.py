@@ -14,7 +14,8 @@
 
 Everything happens on the background loop of the application; a method here is its namesake there, awaited. A workflow
 written as `def` needs none of this to be called: `report(2026)` blocks by itself, and `.sync(...)` does so for one
-written as `async def`. In an event loop, and in workflow bodies, use the async form: a call from there is refused.
+written as `async def`. In the body of a plain workflow these methods are steps, as their async forms are in the body
+of an async one; in an event loop, a call is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import builtins
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from durable.api import handles, runs, workflows
 from durable.api.app import Workflow
@@ -77,10 +78,11 @@ def _as(method: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def _wait(app: Workflow, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    if isinstance(current.get(), BodyScope):
-        raise UsageError(
-            "a method of durable.blocking was called in a workflow: it belongs in a task, or outside of runs"
-        )
+    scope = current.get()
+    if isinstance(scope, BodyScope):
+        if scope.thread is None:
+            raise UsageError("a method of durable.blocking would block the workflow's loop: await its async form")
+        return cast(T, scope.thread.ask(make))
     if running_loop() is not None:
         raise UsageError("a method of durable.blocking would block the event loop here: await its async form")
     return app.portal.call(make)

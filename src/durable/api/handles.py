@@ -33,9 +33,12 @@ def value_of(ended: Ended) -> Any:
     Raises:
         BaseException: what it ended with.
     """
-    if ended.error is not None:
-        raise ended.error
-    return ended.value
+    if ended.error is None:
+        return ended.value
+    text = getattr(ended.error, "__durable_traceback__", "")
+    if text and not any(text in note for note in getattr(ended.error, "__notes__", ())):
+        ended.error.add_note(f"recorded where it was raised:\n{text}")
+    raise ended.error
 
 
 class RunHandle(Generic[R]):

@@ -53,7 +53,7 @@ class Writer(Protocol):
 
     def tree(self, value: Any) -> Json: ...
 
-    def note(self, cls: type) -> str: ...
+    def name_of(self, cls: type) -> str: ...
 
 
 class Reader(Protocol):
@@ -90,7 +90,7 @@ class Recorder:
     def record(self, error: BaseException, chain_left: int = CHAIN_MAX) -> Record:
         """Return the record of an exception and of those that it hangs together with, `chain_left` in a row."""
         self._seen.add(id(error))
-        record: Record = {"type": self._walk.note(type(error)), "message": tag_text(message_of(error))}
+        record: Record = {"type": self._walk.name_of(type(error)), "message": tag_text(message_of(error))}
         if isinstance(error, BaseExceptionGroup):
             record["title"] = tag_text(capped(error.message, MESSAGE_CHARS))
             record["members"] = self._followed(error.exceptions, chain_left)

@@ -187,7 +187,7 @@ class JsonCodec:
                     return FAILURE + body
             except Exception as trouble:  # noqa: BLE001 - the exception's class is user code, and this must not fail
                 _log.debug("an error is recorded without its details: %s", type(trouble).__qualname__)
-        return FAILURE + _to_json(small_record_of(error, self.registry.note(type(error))))
+        return FAILURE + _to_json(small_record_of(error, self.registry.name_of(type(error))))
 
     def decode_error(self, data: bytes, *, aad: bytes = b"") -> BaseException:
         """Return the exception of a frame; see `Codec.decode_error`."""

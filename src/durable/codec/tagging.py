@@ -74,6 +74,14 @@ class Tagger:
         """Return the name of a class, known from now on."""
         return self._registry.note(cls)
 
+    def name_of(self, cls: type) -> str:
+        """Return the name of an exception's class.
+
+        It is not known from now on: a class that a new process could not find by its name is a `TaskError` there, and
+        so the first time too.
+        """
+        return self._registry.name_of(cls)
+
     def _enter(self, value: Any) -> None:
         """Count a container, and refuse one that is too deep or inside itself."""
         if len(self._inside) >= self._limits.depth_max:

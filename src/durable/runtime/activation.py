@@ -651,10 +651,14 @@ class Activation:
         self.host.turn_soon(self)
 
     @property
+    def is_over(self) -> bool:
+        """Has the body come to its end, good or bad?"""
+        return self.trouble is not None or self._decided or self.dead
+
+    @property
     def winds_down(self) -> bool:
         """Does the run leave as soon as it can? Nothing new is started for it here."""
-        leaving = self._release_at is not None or self.arrivals.pause_requested
-        return leaving or self.trouble is not None or self._decided
+        return self._release_at is not None or self.arrivals.pause_requested or self.is_over
 
     def evict(self) -> None:
         """End the body without its having a say; nothing is recorded."""
@@ -738,6 +742,8 @@ class Activation:
             self.arrivals.pause_requested = False
         self._then = _GO_ON
         self._decided = False
+        for op in list(self.open.values()):
+            op.resume()
 
     def _where(self, text: str) -> str:
         """Return `text` with the line at which each branch stands."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from durable.core.records import RunRecord, RunState, Status
-from durable.errors import IdConflict
+from durable.errors import IdConflict, StoreError
 from durable.runtime.callers import conflict_of
 from durable.runtime.steps import MISSING, CallOperation, ChildOperation
 from durable.store.operations import Answer, Existing, NotFound, NotOpen, Outcome, Start, Started
@@ -46,10 +46,14 @@ class Answers:
 
     async def _revive(self, op: ChildOperation, record: RunRecord) -> None:
         # The parent goes on from the step that failed, so the child does too, unless that would repeat effects.
-        refusal = await self._host.callers.go_on_after_failure(record)
+        try:
+            refusal = await self._host.callers.go_on_after_failure(record)
+        except StoreError as error:
+            refusal = error
         op.reviving = False
         if refusal is None:
             self._host.claims.watch(record)
+            self._host.turn_soon(op.act)
         else:
             op.act.arrive_error(op, refusal.__cause__ or refusal)
 

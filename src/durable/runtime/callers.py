@@ -10,7 +10,7 @@ from durable.core.failure import plan_restart, rewind_note
 from durable.core.places import result_place
 from durable.core.records import Entry, Kind, RunKey, RunRecord, RunState, Status
 from durable.errors import DurableError, IdConflict, InputMismatch, RunCancelled, RunFailed, RunSetAside
-from durable.runtime.endings import Ended, reason_of
+from durable.runtime.endings import Ended, for_callers, reason_of
 from durable.store.base import JOURNAL_PAGE_MAX
 from durable.store.operations import Existing, Mend, Outcome, Rewind, Start, Started
 
@@ -43,19 +43,28 @@ class Callers:
             StoreError: nothing was started.
         """
         host = self._host
-        outcome = await host.submit(start._replace(worker=host.worker_id))
+        await host.ready()
+        future = host.committer.submit(start._replace(worker=host.worker_id))
+        # Whatever becomes of the caller meanwhile: a run that was claimed for us has to be executed.
+        future.add_done_callback(lambda answered: self._started(answered, start))
+        outcome = await asyncio.shield(future)
         if isinstance(outcome, Started):
-            future = self._await_end(outcome.record)
-            host.claims.watch(outcome.record)
-            if outcome.record.key not in host.active:  # else: a second call at the same moment, told the same
-                host.activate_new(outcome, start)
-            return await future
+            return await self._await_end(outcome.record)
         assert isinstance(outcome, Existing)
         record = outcome.record
         conflict = conflict_of(record, start)
         if conflict is not None and not (attach and record.queue.workflow == start.queue.workflow):
             raise conflict
         return await self._go_on(record)
+
+    def _started(self, answered: asyncio.Future[Outcome], start: Start) -> None:
+        if answered.cancelled() or answered.exception() is not None:
+            return
+        outcome = answered.result()
+        if isinstance(outcome, Started):
+            self._host.claims.watch(outcome.record)
+            if outcome.record.key not in self._host.active:  # else: a second call at the same moment, told the same
+                self._host.activate_new(outcome, start)
 
     async def _go_on(self, record: RunRecord) -> Ended:
         if record.state is RunState.FAILED:
@@ -68,6 +77,7 @@ class Callers:
             return await self.ended(record)
         future = self._await_end(record)
         self._host.claims.watch(record)
+        await self._host.claims.watch_awaited(record)
         return await future
 
     async def mend(self, record: RunRecord) -> None:
@@ -179,7 +189,8 @@ class Callers:
             return Ended(record.state, value)
         if record.state is RunState.CANCELLED:
             return Ended(record.state, error=RunCancelled(record.run_id, record.detail))
-        return Ended(record.state, error=host.codec.decode_error(final.data, aad=place))
+        error = host.codec.decode_error(final.data, aad=place)
+        return Ended(record.state, error=for_callers(record.run_id, error))
 
 
 def conflict_of(record: RunRecord, start: Start) -> IdConflict | None:

@@ -96,7 +96,11 @@ class Claims:
     # What may be due ------------------------------------------------------------------------------------------------
 
     def watch(self, run: RunRecord) -> None:
-        """Execute this run whenever it is due and nobody else does."""
+        """Execute this run whenever it is due and nobody else does, if this process has its workflow and version."""
+        if (run.queue.workflow, run.queue.version) not in self._host.specs:
+            version = f" version {run.queue.version!r}" if run.queue.version else ""
+            logger.warning("run %r waits for a worker that has workflow %r%s", run.run_id, run.queue.workflow, version)
+            return
         self._watched[run.key] = run.due_at
         if run.owner != self._host.worker_id:
             self._wanted.add(run.key)
@@ -105,6 +109,21 @@ class Claims:
             heapq.heappush(self._watched_due, (run.due_at, run.key))
             self._set_alarm(run.due_at)
         self.poll()
+
+    async def watch_awaited(self, run: RunRecord) -> None:
+        """Execute also the runs that this one waits for, and those that they wait for, while it is suspended itself."""
+        seen = {run.run_id}
+        todo = [run]
+        while todo:
+            for wait in await self._host.store.waits(todo.pop().key):
+                child_id = wait.target.removeprefix("r:")
+                if not wait.target.startswith("r:") or child_id in seen:
+                    continue
+                seen.add(child_id)
+                child = await self._host.store.run(self._host.app, child_id)
+                if child is not None and not child.state.is_final:
+                    self.watch(child)
+                    todo.append(child)
 
     def forget(self, key: RunKey) -> None:
         """The run has ended."""
@@ -275,8 +294,9 @@ class Claims:
             if not await host.store.registered(host.worker_id):
                 await host.begin_again()
             if expired.runs:
-                workers = ", ".join(expired.workers)
-                logger.warning("worker %s is dead; its %d runs go on elsewhere", workers, len(expired.runs))
+                # The second part of a worker's id is its process.
+                processes = " and ".join(worker.split(":")[1] for worker in expired.workers if worker.count(":") > 1)
+                logger.warning("process %s died; runs that it executed go on (%d)", processes, len(expired.runs))
                 self.due(expired.runs)
                 self._claim_soon()
             for old in host.cache.drop_old(host.clock.now_ms()):

@@ -44,6 +44,8 @@ class Committer:
         ) = None
         self._kick_scheduled = False
         self._failures = 0
+        self._trouble: StoreError | None = None
+        """Why the store does not accept writes at the moment."""
         self._commit_seconds = 0.0
         """Running mean of the time that a commit takes."""
 
@@ -64,9 +66,19 @@ class Committer:
         beyond use.
         """
         future: asyncio.Future[Outcome] = self._host.loop.create_future()
+        if self._trouble is not None:
+            future.set_exception(self._trouble)
+            return future
         self._requests.append((operation, future))
         self._kick_soon()
         return future
+
+    def fail_all(self, error: StoreError) -> None:
+        """Tell everyone whose request was not executed that it never will be."""
+        for _, future in (*self._requests, *(self._flying[1] if self._flying else ())):
+            if not future.done():
+                future.set_exception(error)
+        self._requests.clear()
 
     def _kick_soon(self) -> None:
         if self._flying is None and not self._kick_scheduled:
@@ -145,6 +157,7 @@ class Committer:
         if self._failures:
             logger.warning("the store of %s accepts writes again", self._host.app)
             self._failures = 0
+            self._trouble = None
         acts, requests, _ = self._flying
         self._flying = None
         outcomes = committed.outcomes
@@ -160,9 +173,10 @@ class Committer:
     def _refuse_requests(self, error: BaseException) -> None:
         assert self._flying is not None
         acts, requests, batch = self._flying
-        for _, future in requests:
+        for _, future in (*requests, *self._requests):
             if not future.done():
                 future.set_exception(error)
+        self._requests.clear()
         self._flying = (acts, [], batch[: len(acts)])
 
     def _try_again(self, error: BaseException, *, reopen: bool) -> None:
@@ -173,8 +187,12 @@ class Committer:
         if reopen:
             self._host.spawn(self._reopen())
         elif self._flying is not None and not self._flying[2]:
+            # Only requests failed, and they were told: the next one tries afresh.
             self._flying = None
+            if self._dirty or self._requests:
+                self._kick_soon()
         else:
+            self._trouble = error if isinstance(error, StoreError) else None
             self._host.loop.call_later(delay, self._fly)
 
     async def _reopen(self) -> None:
@@ -184,7 +202,7 @@ class Committer:
             except StoreUnavailable as error:
                 logger.warning("the store of %s cannot be reopened yet: %s", self._host.app, error)
                 await asyncio.sleep(RETRY_SECONDS[-2])
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 self._refuse_requests(error)
                 self._flying = None
                 self._host.store_is_lost(error)

@@ -19,6 +19,7 @@ from durable.errors import (
     KeyMissing,
     NonDeterminismError,
     RunCancelled,
+    RunFailed,
     RunTimedOut,
 )
 from durable.store.operations import Continue, Finish, SetAside, Then
@@ -80,6 +81,19 @@ _REASONS: tuple[tuple[type[DurableError], Reason], ...] = (
 )
 
 
+def for_callers(run_id: str, error: BaseException) -> BaseException:
+    """Return what those who wait for a failed run get.
+
+    A cancellation that came from within the run is no cancellation of theirs: asyncio would take it for one, and
+    swallow it.
+    """
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    failure = RunFailed(run_id, f"CancelledError: {error}")
+    failure.__cause__ = error
+    return failure
+
+
 def reason_of(trouble: BaseException | None) -> Reason:
     """Return the reason for which a run with this trouble is set aside."""
     return next((reason for kind, reason in _REASONS if isinstance(trouble, kind)), Reason.UNREADABLE)
@@ -138,7 +152,7 @@ class Endings:
         """Return the ending of a run whose body raised `error`."""
         place = self._place(run_id)
         data = self._codec.encode_error(error, aad=place)
-        recorded = self._codec.decode_error(data, aad=place)
+        recorded = for_callers(run_id, self._codec.decode_error(data, aad=place))
         then = Finish(RunState.FAILED, type(error).__name__, _text_of(error))
         return Ending(
             then, FinalEntry(Status.ERROR, data, format_origins(origins(error))), Ended(RunState.FAILED, error=recorded)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from durable.codec.base import Codec
-from durable.core.records import Entry, Kind, Pending, Queue, Reason, RunKey, RunState, Status
-from durable.errors import StoreError
+from durable.core.records import Entry, Kind, Pending, Queue, Reason, RunKey, RunRecord, RunState, Status
+from durable.errors import StoreCorrupt, StoreError, StoreUnavailable
 from durable.runtime import identity, strict
 from durable.runtime.activation import Activation
 from durable.runtime.alarms import Alarms
@@ -33,12 +33,14 @@ from durable.runtime.executor import THREADS_DEFAULT, Executor, StepMemory
 from durable.runtime.specs import WorkflowSpec
 from durable.store.base import LIST_PAGE_MAX, RunFilter, RunStore
 from durable.store.operations import (
+    Advance,
     Claimed,
     Committed,
     Continue,
     Finish,
     Operation,
     Outcome,
+    Release,
     SetAside,
     Start,
     Started,
@@ -49,6 +51,9 @@ from durable.store.operations import (
 logger = logging.getLogger("durable")
 
 _NOTHING: Final = Pending()
+
+RETRY_READ_MS: Final = 1_000
+"""Time until a run is claimed again whose journal could not be read."""
 
 GRACE_MS: Final = 5_000
 """Time that attempts get to end after they were cancelled, before the run ends without them."""
@@ -168,6 +173,7 @@ class Engine:
         if self._opened and self.lost is None:
             await self.store.unregister(self.worker_id)
         await self.store.close()
+        self.committer.fail_all(StoreUnavailable(f"application {self.app!r} was stopped"))
         self.callers.fail_all(asyncio.CancelledError())
 
     async def _drain(self) -> None:
@@ -234,6 +240,7 @@ class Engine:
         for act in list(self.active.values()):
             act.evict()
         self.active.clear()
+        self.committer.fail_all(self.lost)
         self.callers.fail_all(error)
 
     # Turns ----------------------------------------------------------------------------------------------------------
@@ -282,12 +289,24 @@ class Engine:
         if act is not None:
             act.evict()
         self.claims.reserved.add(run.key)  # the journal is being read; the slot is taken
-        journal = await self.callers.read_journal(run.key)
-        self._activate(claimed, journal)
+        try:
+            journal = await self.callers.read_journal(run.key)
+        except StoreCorrupt as error:
+            self._give_up(run, SetAside(Reason.CORRUPT, str(error)))
+        except StoreError as error:
+            logger.warning("run %r of %s cannot be read now: %s", run.run_id, self.app, error)
+            self._give_up(run, Release(self.clock.now_ms() + RETRY_READ_MS))
+        else:
+            self._activate(claimed, journal)
+        finally:
+            self.claims.reserved.discard(run.key)
+
+    def _give_up(self, run: RunRecord, then: Then) -> None:
+        """Let go of a run that was claimed and cannot be executed here."""
+        self.spawn(self.submit(Advance(run.key, self.worker_id, run.epoch, (), then)))
 
     def _activate(self, claimed: Claimed, journal: list[Entry]) -> None:
         run = claimed.record
-        self.claims.reserved.discard(run.key)
         spec = self.specs[(run.queue.workflow, run.queue.version)]
         act = Activation(self, spec, run, journal, claimed.pending)
         self.active[run.key] = act
@@ -363,7 +382,15 @@ class Engine:
         Raises:
             StoreError: it was not executed.
         """
+        await self.ready()
+        return await self.committer.submit(operation)
+
+    async def ready(self) -> None:
+        """See to it that the store is open.
+
+        Raises:
+            StoreError: it cannot be used (any more).
+        """
         if self.lost is not None:
             raise self.lost
         await self.open()
-        return await self.committer.submit(operation)

@@ -109,7 +109,7 @@ class Executor:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="durable-task")
         context = contextvars.copy_context()
-        return await self._host.loop.run_in_executor(self._pool, lambda: context.run(op.spec.fn, *op.args, **op.kwargs))
+        return await self._host.loop.run_in_executor(self._pool, lambda: context.run(_call_plain, op))
 
     async def _call_within(self, op: TaskOperation, limit_ms: int, limit: str) -> Any:
         scope = asyncio.timeout(limit_ms / 1000)
@@ -125,10 +125,22 @@ class Executor:
         now = self._host.clock.now_ms()
         due_at = None
         if not isinstance(error, (GiveUp, EncodeError)):
-            due_at = next_attempt_at(op.options, op.attempt + 1, error, now=now, called_at=op.called_at)
+            try:
+                due_at = next_attempt_at(op.options, op.attempt + 1, error, now=now, called_at=op.called_at)
+            except Exception as broken:  # noqa: BLE001 - a user's backoff may raise anything; that fails the step
+                broken.__context__ = error
+                error = broken
         data = self._host.codec.encode_error(error, aad=op.place)
         status = Status.ERROR if due_at is None else Status.RETRY
         op.act.arrive(op, status, data, MISSING, took=now - began, due_at=due_at or 0)
+
+
+def _call_plain(op: TaskOperation) -> Any:
+    try:
+        return op.spec.fn(*op.args, **op.kwargs)
+    except StopIteration as error:
+        # A future cannot carry it: the task would never end. A coroutine turns it into the same RuntimeError.
+        raise RuntimeError(f"task {op.name!r} raised StopIteration") from error
 
 
 def _retrieve_later(task: asyncio.Task[None] | None) -> None:

@@ -264,6 +264,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def get_exception_handler(self) -> None:
         return None
 
+    def get_task_factory(self) -> None:
+        return None
+
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
 

@@ -120,6 +120,9 @@ class Operation:
     def begin(self) -> None:
         """Ask the outside world for the outcome. Called once per activation, when live."""
 
+    def resume(self) -> None:
+        """The run was about to leave, and stays: begin what was put off."""
+
     def timer_came(self) -> None:
         """The time that the operation put into `act.timers` has come."""
 
@@ -217,16 +220,26 @@ class TaskOperation(Operation):
         self._start()
 
     def _start(self) -> None:
+        self.wanted = True
+        if self.act.winds_down:
+            return  # nothing new starts; `resume` asks again, should the run stay
         if self.options.at_most_once:
             self.begun = self.attempt + 1
             self.act.record(self, Status.BEGUN, attempt=self.begun)
-        self.wanted = True
         self.act.hold(self._execute)
 
     def _execute(self) -> None:
-        self.wanted = False
-        if self.act.open.get(self.key) is self and not self.act.winds_down:
-            self.running = self.act.host.executor.execute(self)
+        act = self.act
+        if act.open.get(self.key) is not self or act.is_over:
+            self.wanted = False
+        elif not act.winds_down or self.begun > self.attempt:
+            # An at-most-once attempt whose marker is recorded starts even then: nobody may ever start it again.
+            self.wanted = False
+            self.running = act.host.executor.execute(self)
+
+    def resume(self) -> None:
+        if self.wanted:
+            self._start()
 
     def withdraw(self) -> None:
         self.wanted = False
@@ -398,6 +411,10 @@ class ChildOperation(WaitOperation):
     @property
     def place(self) -> bytes:
         return result_place(self.act.host.app, self.child_id) if self.act.host.binds_values else b""
+
+    @property
+    def holds_lease(self) -> bool:
+        return self.reviving
 
     @property
     def child_id(self) -> str:
