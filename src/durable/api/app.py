@@ -278,7 +278,7 @@ class Workflow:
 
     def fresh_id(self, name: str) -> str:
         """Return an id that no run has."""
-        return f"{name}-{secrets.token_hex(8)}"
+        return f"{ids.short_name(name)}-{secrets.token_hex(8)}"
 
     # Steps of a body ------------------------------------------------------------------------------------------------
 
@@ -375,7 +375,10 @@ class Workflow:
             RunNotOpen: it has ended.
             EncodeError: the payload cannot be stored.
         """
+        ids.check_id(run_id)
         ids.check_id(name, "message name")
+        if id is not None:
+            ids.check_id(id, "message id")
         data = self.codec.encode(payload, label=f"payload of message {name!r}", aad=message_place(self.name, run_id))
         scope = current.get()
         if isinstance(scope, BodyScope):
@@ -384,8 +387,8 @@ class Workflow:
             await CallOperation(act, Kind.CALL, f"send {name}", Send(self.name, run_id, message_id, name, data))
             return
         engine = await self._engine()
-        message_id = ids.check_id(id, "message id") if id is not None else secrets.token_hex(12)
-        outcome = await engine.submit(Send(self.name, ids.check_id(run_id), message_id, name, data))
+        message_id = id or secrets.token_hex(12)
+        outcome = await engine.submit(Send(self.name, run_id, message_id, name, data))
         if isinstance(outcome, NotFound):
             raise RunNotFound(run_id, self.name)
         if isinstance(outcome, NotOpen):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from durable.api.body import body_scope, perform
+from durable.core.ids import check_id
 from durable.errors import UsageError
 from durable.runtime.activation import Activation
 from durable.runtime.endings import ContinueAsNew
@@ -62,7 +63,7 @@ def patched(name: str) -> bool:
     Raises:
         UsageError: called outside a workflow body.
     """
-    return body_scope("durable.patched()").activation.patched(name)
+    return body_scope("durable.patched()").activation.patched(check_id(name, "patch name"))
 
 
 def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:

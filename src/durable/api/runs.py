@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from durable.api.durations import moment_ms
 from durable.core.failure import RestartPlan, plan_discard, plan_restart
+from durable.core.ids import check_id, check_text
 from durable.core.places import entry_place
 from durable.core.records import Entry, Kind, RunRecord, RunState, Status
 from durable.errors import DecodeError, RunNotFound, RunNotOpen, UsageError
@@ -105,6 +106,12 @@ class Runs:
         tags: Mapping[str, str] | None, created_from: datetime | None, created_before: datetime | None,
         parent: str | None, reason: str | None,
     ) -> RunFilter:  # fmt: skip
+        for text, what in ((workflow, "workflow"), (id_prefix, "id_prefix"), (parent, "parent"), (reason, "reason")):
+            if text is not None:
+                check_text(text, what)
+        for name, value in (tags or {}).items():
+            check_text(name, "tag")
+            check_text(value, f"value of tag {name!r}")
         wanted = tuple(state_of(item) for item in (*states, *((state,) if state is not None else ())))
         return RunFilter(
             app=self._app.name, workflow=workflow, states=wanted, id_prefix=id_prefix, tags=dict(tags or {}),
@@ -125,6 +132,7 @@ class Runs:
         Raises:
             RunNotFound: there is none of that id.
         """
+        check_id(run_id)
         engine = await self._app._engine()
         record = await engine.store.run(self._app.name, run_id)
         if record is None:
@@ -176,15 +184,15 @@ class Runs:
         Raises:
             RunNotFound: there is none of that id.
         """
-        return await self._request(Cancel(self._app.name, run_id, reason))
+        return await self._request(Cancel(self._app.name, check_id(run_id), check_text(reason, "reason")))
 
     async def pause(self, run_id: str) -> bool:
         """Stop a run before its next step, until it is resumed; True unless it had ended already."""
-        return await self._request(PauseRun(self._app.name, run_id))
+        return await self._request(PauseRun(self._app.name, check_id(run_id)))
 
     async def resume(self, run_id: str) -> bool:
         """Let a paused run go on; True if it was paused, or was about to be."""
-        return await self._request(ResumeRun(self._app.name, run_id))
+        return await self._request(ResumeRun(self._app.name, check_id(run_id)))
 
     async def _request(self, operation: Cancel | PauseRun | ResumeRun | Mend) -> bool:
         outcome = await self._submit(operation)

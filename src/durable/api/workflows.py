@@ -14,7 +14,7 @@ from durable.api.handles import RunHandle, value_of
 from durable.api.signatures import Signature
 from durable.core import ids
 from durable.core.places import arguments_place
-from durable.core.records import ID_BYTES_MAX, Kind
+from durable.core.records import Kind
 from durable.errors import UsageError
 from durable.runtime.activation import Activation
 from durable.runtime.scope import BodyScope, TaskScope, current
@@ -351,8 +351,8 @@ def check_tags(tags: Mapping[str, str] | Iterable[str] | None) -> tuple[tuple[st
     pairs = list(tags.items()) if isinstance(tags, Mapping) else [(tag, "") for tag in tags]
     for name, value in pairs:
         ids.check_id(name, "tag")
-        if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > ID_BYTES_MAX:
-            raise UsageError(f"tag {name!r} has the value {value!r}: expected a string of at most {ID_BYTES_MAX} bytes")
+        if value != "":
+            ids.check_id(value, f"value of tag {name!r}")
     return tuple(sorted(pairs))
 
 

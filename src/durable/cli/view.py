@@ -109,7 +109,7 @@ def _under_way(op: Operation, now: int) -> str:
         case Kind.TASK:
             attempt = f", attempt {op.attempt + 1}" if op.attempt else ""
             again = ""
-            if isinstance(op, TaskOperation) and op.running is None and op.due_at > now:
+            if isinstance(op, TaskOperation) and not op.running and op.due_at > now:
                 again = f" starts in {duration((op.due_at - now) / 1000)}"
             return f"{op.name}({op.note}){attempt}{again}"
         case Kind.TIMER:

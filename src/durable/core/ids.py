@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from durable.core.records import ID_BYTES_MAX
 from durable.errors import UsageError
 
+TEXT_MAX = 4_096
+"""Longest text for people that a client may give, in characters."""
+
 
 def check_id(text: object, what: str = "run id") -> str:
     """Return `text` if it can serve as an id.
@@ -26,6 +29,19 @@ def check_id(text: object, what: str = "run id") -> str:
         raise UsageError(f"{what} {text[:40]!r} has {size} bytes: expected 1 to {ID_BYTES_MAX}")
     if not text.isprintable() and any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise UsageError(f"{what} {text!r} holds a control character; leave it out")
+    return text
+
+
+def check_text(text: object, what: str) -> str:
+    """Return a text for people, such as the reason of a cancellation, as the stores take it.
+
+    Raises:
+        UsageError: not a string, over 4,096 characters, or with lone surrogates or NUL.
+    """
+    if not isinstance(text, str) or len(text) > TEXT_MAX:
+        raise UsageError(f"{what} is a {type(text).__name__}: expected a string of at most {TEXT_MAX:,} characters")
+    if "\0" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
+        raise UsageError(f"{what} {text[:40]!r} holds NUL or a lone surrogate, which no database can store")
     return text
 
 
@@ -76,7 +92,13 @@ def fill_template(template: str, arguments: Mapping[str, object], workflow: str)
 
 def derived_id(workflow: str, digest: int) -> str:
     """Return the id of a run that was given none: from its workflow and its arguments' digest."""
-    return f"{workflow}-{digest & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+    return f"{short_name(workflow)}-{digest & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def short_name(workflow: str) -> str:
+    """Return a workflow's name, or a digest of it where it would make ids too long."""
+    encoded = workflow.encode()
+    return workflow if len(encoded) <= ID_BYTES_MAX // 2 else hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
 def child_id(parent_id: str, key: int | str) -> str:

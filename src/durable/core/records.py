@@ -55,6 +55,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     KEY_MISSING = "key missing"
     HISTORY_LIMIT = "history limit"
+    INTERNAL_ERROR = "internal error"
 
 
 class Kind(IntEnum):

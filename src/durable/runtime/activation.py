@@ -324,6 +324,17 @@ class Activation:
         except DecodeError as error:
             raise self.halted(error) from error
 
+    def decode_error(self, entry: Entry, place: bytes) -> BaseException:
+        """Return an entry's error.
+
+        Raises:
+            Evicted: it cannot be decoded here; the run is set aside.
+        """
+        try:
+            return self.host.codec.decode_error(entry.data, aad=place)
+        except DecodeError as error:
+            raise self.halted(error) from error
+
     # Applying -------------------------------------------------------------------------------------------------------
 
     def _replay_next(self) -> bool:
@@ -409,6 +420,9 @@ class Activation:
             if isinstance(op, MessageOperation) and op.number:
                 self.arrivals.give_back(op, arrival.data)
             return  # withdrawn meanwhile, or told twice
+        if arrival.status is Status.BEGUN:
+            op.begin()
+            return
         entry = self.journal.append_outcome(
             self.host.clock.now_ms(), op, arrival.status, op.outcome_number, arrival.took, arrival.due_at, arrival.data
         )
@@ -424,7 +438,7 @@ class Activation:
 
     def _begin_again(self, op: Operation) -> None:
         if self.open.get(op.key) is op:  # else its branch was cancelled meanwhile
-            op.begin()
+            op.begin_again()
 
     def _accept_request(self, arrival: Arrival) -> None:
         name = arrival.name
@@ -432,6 +446,7 @@ class Activation:
             return  # a limit passes once
         note = arrival.data.decode("utf-8", "replace")
         self._append(Kind.RUN, Status.OK, name=name, note=note)
+        self.arrivals.cancel_waits = self.arrivals.cancel_waits and name != CANCEL
         if name == CANCEL:
             self._cancelled_at = self.journal.position - 1
         self._interrupt(name, note)
@@ -547,7 +562,9 @@ class Activation:
         """Decide what the run does next, now that nothing can be applied."""
         self._then = _GO_ON
         if self.trouble is not None:
-            self._end(self.host.endings.of_trouble(self, self.trouble))
+            self.host.executor.stop_attempts(self)
+            if not self.in_flight or not self.host.waits_for_stragglers(self):
+                self._end(self.host.endings.of_trouble(self, self.trouble))
         elif self.root.done() and not self.loop.open_tasks():
             if not self.in_flight or not self.host.waits_for_stragglers(self):
                 self._end(self.host.endings.of_body(self))
@@ -666,6 +683,7 @@ class Activation:
             self.dead = True
             self.loop.halted = True
             self.host.bodies.unwind(self)
+            self.host.executor.stop_attempts(self)
             self.loop.close_all()
 
     def rejoin(self, run: RunRecord, pending: Pending) -> None:
@@ -695,7 +713,7 @@ class Activation:
 
     def _carry_out(self) -> None:
         held = self._held
-        while held and held[0][0] <= self.durable:
+        while held and held[0][0] <= self.durable and not self.arrivals.cancel_waits:
             held.popleft()[1]()
 
     def take(self) -> Advance | None:
@@ -709,6 +727,8 @@ class Activation:
         entries, extras, self._calls = self.outbox.take(active_ms)
         self._submitted = self.journal.position
         self.leaving = leaves
+        if isinstance(self._then, Paused):
+            self.arrivals.pause_requested = False  # obeyed; should it be refused and still wanted, we are told again
         return Advance(self.run.key, self.host.worker_id, self.run.epoch, entries, self._then, extras)
 
     def committed(self, outcome: Outcome) -> None:
@@ -738,8 +758,6 @@ class Activation:
 
     def _stay(self) -> None:
         """Something has arrived that the decision to leave did not know; the store tells it next."""
-        if isinstance(self._then, Paused):
-            self.arrivals.pause_requested = False
         self._then = _GO_ON
         self._decided = False
         for op in list(self.open.values()):

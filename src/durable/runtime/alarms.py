@@ -46,5 +46,6 @@ class Alarms:
     def _rang(self) -> None:
         self._alarm = None
         while self._heap and self._clock.has_come(self._heap[0][0]):
-            heapq.heappop(self._heap)[2].ring()
+            act = heapq.heappop(self._heap)[2]
+            act.host.guarded(act, act.ring)
         self._set()

@@ -20,19 +20,19 @@ class Answers:
     def __init__(self, host: Engine) -> None:
         self._host = host
 
-    def adopt_child(self, child_id: str) -> None:
+    def adopt_child(self, op: ChildOperation) -> None:
         """The parent was claimed cold: somebody has to execute its child, too."""
-        self._host.spawn(self._adopt(child_id))
+        self._host.spawn(self._adopt(op))
 
-    async def _adopt(self, child_id: str) -> None:
-        record = await self._host.store.run(self._host.app, child_id)
+    async def _adopt(self, op: ChildOperation) -> None:
+        record = await self._host.store.run(self._host.app, op.child_id)
         if record is not None and not record.state.is_final:
-            self._host.claims.watch(record)
+            self._host.claims.adopt(record, op.act.run)
 
     def to_child(self, op: ChildOperation, outcome: Outcome) -> None:
         """The store has answered the start of a child."""
         if isinstance(outcome, Started):
-            self._host.claims.watch(outcome.record)
+            self._host.claims.adopt(outcome.record, op.act.run)
         elif isinstance(outcome, Existing):
             assert op.start is not None
             conflict = conflict_of(outcome.record, op.start)
@@ -42,7 +42,7 @@ class Answers:
                 op.reviving = True
                 self._host.spawn(self._revive(op, outcome.record))
             elif not outcome.record.state.is_final:
-                self._host.claims.watch(outcome.record)
+                self._host.claims.adopt(outcome.record, op.act.run)
 
     async def _revive(self, op: ChildOperation, record: RunRecord) -> None:
         # The parent goes on from the step that failed, so the child does too, unless that would repeat effects.
@@ -52,7 +52,7 @@ class Answers:
             refusal = error
         op.reviving = False
         if refusal is None:
-            self._host.claims.watch(record)
+            self._host.claims.adopt(record, op.act.run)
             self._host.turn_soon(op.act)
         else:
             op.act.arrive_error(op, refusal.__cause__ or refusal)
@@ -66,7 +66,7 @@ class Answers:
             case Started(record) | Existing(record):
                 value: Any = record.run_id
                 if not record.state.is_final:
-                    self._host.claims.watch(record)
+                    self._host.claims.adopt(record, op.act.run)
             case NotFound():
                 op.act.arrive_error(op, op.not_found())
                 return

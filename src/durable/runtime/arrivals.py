@@ -34,13 +34,15 @@ class Arrival(NamedTuple):
 class Arrivals:
     """The line of arrivals of one activation."""
 
-    __slots__ = ("_given", "_messages", "_open", "cancel_requested", "line", "pause_requested")
+    __slots__ = ("_given", "_messages", "_open", "cancel_requested", "cancel_waits", "line", "pause_requested")
 
     def __init__(self, open_operations: dict[int, Operation]) -> None:
         self.line: deque[Arrival] = deque()
         self.pause_requested = False
         self.cancel_requested = False
         """Is a cancellation in the line, or applied and not durable yet? Being told of it again means nothing new."""
+        self.cancel_waits = False
+        """Is a cancellation in the line? Then nothing starts before it has been applied."""
         self._open = open_operations
         self._messages: dict[int, Message] = {}
         self._given: set[int] = set()
@@ -49,7 +51,7 @@ class Arrivals:
     def request(self, name: str, note: str = "") -> None:
         """The run is to be cancelled, or has reached a limit."""
         if name == CANCEL:
-            self.cancel_requested = True
+            self.cancel_requested = self.cancel_waits = True
         self.line.append(Arrival(None, Status.OK, note.encode(), MISSING, name=name))
 
     def tell(self, pending: Pending, codec: Codec) -> list[Wait]:

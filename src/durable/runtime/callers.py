@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from durable.core.failure import plan_restart, rewind_note
 from durable.core.places import result_place
 from durable.core.records import Entry, Kind, RunKey, RunRecord, RunState, Status
-from durable.errors import DurableError, IdConflict, InputMismatch, RunCancelled, RunFailed, RunSetAside
+from durable.errors import DecodeError, DurableError, IdConflict, InputMismatch, RunCancelled, RunFailed, RunSetAside
 from durable.runtime.endings import Ended, for_callers, reason_of
 from durable.store.base import JOURNAL_PAGE_MAX
 from durable.store.operations import Existing, Mend, Outcome, Rewind, Start, Started
@@ -151,16 +151,30 @@ class Callers:
         """See which awaited runs have ended elsewhere."""
         for key in self.awaited_elsewhere:
             record = await self._host.store.run_by_key(key)
+            if key in self._host.active or key not in self._waiters:
+                continue
             if record is None:
                 error = RunCancelled(self._waiters[key].run_id, "it was deleted")
                 self.resolve(key, Ended(RunState.CANCELLED, error=error))
-            elif key not in self._host.active and (record.state.is_final or record.state is RunState.SET_ASIDE):
-                self.resolve(key, await self.ended(record))
+            elif record.state.is_final or record.state is RunState.SET_ASIDE:
+                # Those who wait now wait for this end; who comes while it is read may wait for another one.
+                waiter = self._waiters.pop(key)
+                self._tell(waiter, await self._ended_or_why_not(record))
+
+    async def _ended_or_why_not(self, record: RunRecord) -> Ended:
+        try:
+            return await self.ended(record)
+        except DecodeError as error:
+            return Ended(record.state, error=error)
 
     def resolve(self, key: RunKey, ended: Ended) -> None:
         """Tell those who wait for a run how it ended."""
         waiter = self._waiters.pop(key, None)
-        for future in waiter.futures if waiter else ():
+        if waiter is not None:
+            self._tell(waiter, ended)
+
+    def _tell(self, waiter: Waiter, ended: Ended) -> None:
+        for future in waiter.futures:
             if not future.done():
                 future.set_result(ended)
 

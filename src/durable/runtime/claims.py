@@ -110,6 +110,11 @@ class Claims:
             self._set_alarm(run.due_at)
         self.poll()
 
+    def adopt(self, run: RunRecord, parent: RunRecord) -> None:
+        """Execute a child of a run of ours, unless it belongs to another group of workers."""
+        if run.queue.group == parent.queue.group:
+            self.watch(run)
+
     async def watch_awaited(self, run: RunRecord) -> None:
         """Execute also the runs that this one waits for, and those that they wait for, while it is suspended itself."""
         seen = {run.run_id}
@@ -122,7 +127,7 @@ class Claims:
                 seen.add(child_id)
                 child = await self._host.store.run(self._host.app, child_id)
                 if child is not None and not child.state.is_final:
-                    self.watch(child)
+                    self.adopt(child, run)
                     todo.append(child)
 
     def forget(self, key: RunKey) -> None:
@@ -230,6 +235,7 @@ class Claims:
         run = claimed.record
         if run.key in self._watched:
             self._watched[run.key] = None
+        self.reserved.add(run.key)
         self._host.spawn(self._host.activate(claimed))
 
     async def _look_ahead(self) -> None:
@@ -265,7 +271,7 @@ class Claims:
         host = self._host
         try:
             if host.active:
-                host.heard(await host.store.collect(host.worker_id))
+                host.hear((await host.store.collect(host.worker_id)).pending)
             idle = [key for key in self._watched if key not in host.active]
             self._wanted.update(idle)
             if idle or self._queues:

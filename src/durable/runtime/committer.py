@@ -13,8 +13,10 @@ import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from durable.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from durable.store.operations import Advance, Answer, Claimed, Committed, Operation, Outcome, Send, Settle, Start
+from durable.core.records import Pending, RunKey
+from durable.errors import OutcomeUnknown, StoreError, StoreUnavailable, UsageError
+from durable.store.checks import check_operation
+from durable.store.operations import Advance, Answer, Claimed, Committed, Done, Operation, Outcome, Send, Settle, Start
 
 if TYPE_CHECKING:
     from durable.runtime.activation import Activation
@@ -68,6 +70,12 @@ class Committer:
         future: asyncio.Future[Outcome] = self._host.loop.create_future()
         if self._trouble is not None:
             future.set_exception(self._trouble)
+            return future
+        try:
+            check_operation(operation)
+        except (ValueError, TypeError, AttributeError) as error:
+            # What no store takes must not come into a batch that carries the runs of others.
+            future.set_exception(UsageError(f"{type(operation).__name__} cannot be stored: {error}"))
             return future
         self._requests.append((operation, future))
         self._kick_soon()
@@ -146,10 +154,42 @@ class Committer:
         elif isinstance(error, StoreUnavailable):
             self._refuse_requests(error)
             self._try_again(error, reopen=False)
-        else:
+        elif isinstance(error, StoreError):
             self._refuse_requests(error)
             self._flying = None
             self._host.store_is_lost(error)
+        else:
+            # One operation holds a value that cannot be stored: the others are executed without it.
+            self._host.spawn(self._one_by_one())
+
+    async def _one_by_one(self) -> None:
+        """Execute the operations of a batch each by itself, and tell the one that cannot be stored."""
+        assert self._flying is not None
+        acts, requests, batch = self._flying
+        outcomes: list[Outcome] = []
+        due: list[RunKey] = []
+        pending: list[tuple[RunKey, Pending]] = []
+        for index, operation in enumerate(batch):
+            try:
+                committed = await self._host.store.execute([operation], self._host.worker_id)
+            except StoreError as error:
+                self._try_again(error, reopen=isinstance(error, OutcomeUnknown))
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this operation's own
+                outcomes.append(Done.DONE)
+                self._blame(acts[index] if index < len(acts) else requests[index - len(acts)][1], error)
+            else:
+                outcomes += committed.outcomes
+                due += committed.due
+                pending += committed.pending
+        self._landed_well(Committed(outcomes, tuple(due), tuple(pending)), perf_counter())
+
+    def _blame(self, guilty: Activation | asyncio.Future[Outcome], error: BaseException) -> None:
+        if isinstance(guilty, asyncio.Future):
+            if not guilty.done():
+                guilty.set_exception(UsageError(f"it cannot be stored: {error}"))
+        else:
+            self._host.broke(guilty, error)
 
     def _landed_well(self, committed: Committed, began: float) -> None:
         assert self._flying is not None
@@ -161,12 +201,14 @@ class Committer:
         acts, requests, _ = self._flying
         self._flying = None
         outcomes = committed.outcomes
+        # First what has arrived, so that nothing starts after a cancellation that was acknowledged.
+        self._host.hear(committed.pending)
         for act, outcome in zip(acts, outcomes, strict=False):
-            act.committed(outcome)
+            self._host.guarded(act, act.committed, outcome)
         for (_, future), outcome in zip(requests, outcomes[len(acts) :], strict=True):
             if not future.done():
                 future.set_result(outcome)
-        self._host.heard(_without_claimed(committed) if committed.due else committed)
+        self._host.heard_due(_without_claimed(committed).due if committed.due else ())
         if self._dirty or self._requests:
             self._kick_soon()
 

@@ -10,6 +10,7 @@ from durable.core.failure import format_origins, origins
 from durable.core.places import arguments_place, result_place
 from durable.core.records import Reason, RunState, Status
 from durable.errors import (
+    Bug,
     BusyLoop,
     Deadlock,
     DecodeError,
@@ -78,6 +79,7 @@ _REASONS: tuple[tuple[type[DurableError], Reason], ...] = (
     (ForbiddenInWorkflow, Reason.FORBIDDEN),
     (KeyMissing, Reason.KEY_MISSING),
     (DecodeError, Reason.UNREADABLE),
+    (Bug, Reason.INTERNAL_ERROR),
 )
 
 

@@ -11,13 +11,13 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from durable.codec.base import Codec
 from durable.core.records import Entry, Kind, Pending, Queue, Reason, RunKey, RunRecord, RunState, Status
-from durable.errors import StoreCorrupt, StoreError, StoreUnavailable
+from durable.errors import Bug, StoreCorrupt, StoreError, StoreUnavailable
 from durable.runtime import identity, strict
 from durable.runtime.activation import Activation
 from durable.runtime.alarms import Alarms
@@ -35,7 +35,6 @@ from durable.store.base import LIST_PAGE_MAX, RunFilter, RunStore
 from durable.store.operations import (
     Advance,
     Claimed,
-    Committed,
     Continue,
     Finish,
     Operation,
@@ -169,7 +168,7 @@ class Engine:
             act.evict()
         self.active.clear()
         await self._cancel_tasks()
-        self.executor.close()
+        await self.executor.stop_all()
         if self._opened and self.lost is None:
             await self.store.unregister(self.worker_id)
         await self.store.close()
@@ -187,8 +186,7 @@ class Engine:
             self._quiet.set_result(None)
 
     async def _cancel_tasks(self) -> None:
-        running = [op.running for act in self.active.values() for op in act.open.values() if hasattr(op, "running")]
-        tasks = [task for task in (*self._tasks, *running) if isinstance(task, asyncio.Task) and not task.done()]
+        tasks = [task for task in self._tasks if not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -259,7 +257,7 @@ class Engine:
         for _ in range(len(self._turns)):
             act = self._turns.popleft()
             act.scheduled = False
-            act.turn()
+            self.guarded(act, act.turn)
         self.committer.kick()
         if self._turns and not self._turn_scheduled:
             self._turn_scheduled = True
@@ -283,12 +281,12 @@ class Engine:
         run = claimed.record
         act = self.cache.take(run.key)
         if act is not None and act.journal.position == claimed.position and act.run.continuation == run.continuation:
+            self.claims.reserved.discard(run.key)
             self.active[run.key] = act
             act.rejoin(run, claimed.pending)
             return
         if act is not None:
             act.evict()
-        self.claims.reserved.add(run.key)  # the journal is being read; the slot is taken
         try:
             journal = await self.callers.read_journal(run.key)
         except StoreCorrupt as error:
@@ -364,15 +362,34 @@ class Engine:
 
     # What the store tells -------------------------------------------------------------------------------------------
 
-    def heard(self, committed: Committed) -> None:
-        """Pass on what a commit told beside its outcomes."""
-        for key, pending in committed.pending:
+    def hear(self, pending: Iterable[tuple[RunKey, Pending]]) -> None:
+        """Pass on what the store says has arrived for runs of this worker."""
+        for key, arrived in pending:
             act = self.active.get(key)
             if act is not None:
-                act.tell(pending)
-        if committed.due:
-            self.claims.due(committed.due)
+                self.guarded(act, act.tell, arrived)
+
+    def heard_due(self, keys: tuple[RunKey, ...]) -> None:
+        """A batch is done; it made these runs due."""
+        if keys:
+            self.claims.due(keys)
         self.look_if_quiet()
+
+    def guarded(self, act: Activation, call: Callable[..., object], *args: Any) -> None:
+        """Call something of an activation; an error that nobody foresaw ends this one, not the turns of the others."""
+        try:
+            call(*args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the one place that turns what is unforeseen into an outcome
+            self.broke(act, error)
+
+    def broke(self, act: Activation, error: BaseException) -> None:
+        """Set a run aside that we cannot execute, for a reason that we did not foresee."""
+        logger.error("run %r of %s: an internal error, please report it", act.run_id, self.app, exc_info=error)
+        act.halt(Bug(f"{type(error).__name__}: {error}"))
+        act.leaving = False
+        self.turn_soon(act)
 
     # Clients --------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from durable.runtime.scope import TaskScope, current
 from durable.runtime.steps import MISSING, TaskOperation
 
 if TYPE_CHECKING:
+    from durable.runtime.activation import Activation
     from durable.runtime.engine import Engine
 
 THREADS_DEFAULT: Final = 32
@@ -37,16 +38,33 @@ class Executor:
         self._host = host
         self._threads_max = threads_max
         self._pool: ThreadPoolExecutor | None = None
+        self._attempts: dict[TaskOperation, asyncio.Task[None]] = {}
 
-    def execute(self, op: TaskOperation) -> asyncio.Task[None]:
+    def execute(self, op: TaskOperation) -> None:
         """Start an attempt; everything before it is durable. `op.act` hears of its end."""
         op.act.in_flight += 1
-        return self._host.loop.create_task(self._attempt(op), context=op.context, name=op.name)
+        task = self._host.loop.create_task(self._attempt(op), context=op.context, name=op.name)
+        self._attempts[op] = task
 
     def stop(self, op: TaskOperation) -> None:
-        """Cancel the attempt of an operation that was withdrawn."""
-        if isinstance(op.running, asyncio.Task):
-            op.running.cancel()
+        """Cancel the attempt of an operation that was withdrawn, if one runs."""
+        task = self._attempts.get(op)
+        if task is not None:
+            task.cancel()
+
+    def stop_attempts(self, act: Activation) -> None:
+        """Cancel all attempts of an activation that has ended, or cannot go on."""
+        if act.in_flight:
+            for op in [op for op in self._attempts if op.act is act]:
+                self.stop(op)
+
+    async def stop_all(self) -> None:
+        """Cancel every attempt and wait until the coroutines among them have ended."""
+        tasks = list(self._attempts.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.close()
 
     def close(self) -> None:
         """Forget the threads; what runs in them ends by itself and is not waited for."""
@@ -83,7 +101,8 @@ class Executor:
         else:
             act.arrive(op, Status.OK, data, value, took=clock.now_ms() - began)
         finally:
-            op.running = None
+            op.running = False
+            self._attempts.pop(op, None)
             act.in_flight -= 1
             if not act.in_flight:
                 self._host.turn_soon(act)

@@ -77,7 +77,7 @@ class Operation:
     def error_of(self, entry: Entry) -> BaseException:
         """Return the recorded error, marked with where it came from."""
         act = self.act
-        error = act.host.codec.decode_error(entry.data, aad=self.place)
+        error = act.decode_error(entry, self.place)
         setattr(error, ORIGIN_ATTRIBUTE, Origin(entry.position, act.seq + 1))
         return error
 
@@ -119,6 +119,9 @@ class Operation:
 
     def begin(self) -> None:
         """Ask the outside world for the outcome. Called once per activation, when live."""
+
+    def begin_again(self) -> None:
+        """Begin once more after a failed attempt."""
 
     def resume(self) -> None:
         """The run was about to leave, and stays: begin what was put off."""
@@ -178,8 +181,8 @@ class TaskOperation(Operation):
         self.called_at = act.journal.last_at
         self.begun = 0
         """Attempt whose at-most-once marker is recorded."""
-        self.running: object = None
-        """The executor's handle of the attempt that runs now."""
+        self.running = False
+        """Does an attempt run now, in this process?"""
         self.wanted = False
         self.interrupted = False
         """An attempt ended without an outcome, because the loop ends: another activation begins it anew."""
@@ -196,7 +199,7 @@ class TaskOperation(Operation):
 
     @property
     def holds_lease(self) -> bool:
-        return self.running is not None or self.wanted or self.interrupted
+        return self.running or self.wanted or self.interrupted
 
     def decode(self, entry: Entry) -> Any:
         return self.act.decode(entry, self.spec.result_type, self.label, self.place)
@@ -217,7 +220,17 @@ class TaskOperation(Operation):
             self._start()
 
     def timer_came(self) -> None:
-        self._start()
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Begin the next attempt, called from outside the body's turns.
+
+        Where that records something, it waits for its turn like all that is recorded.
+        """
+        if self.options.at_most_once:
+            self.act.arrive(self, Status.BEGUN, b"", None)
+        else:
+            self.begin()
 
     def _start(self) -> None:
         self.wanted = True
@@ -235,7 +248,8 @@ class TaskOperation(Operation):
         elif not act.winds_down or self.begun > self.attempt:
             # An at-most-once attempt whose marker is recorded starts even then: nobody may ever start it again.
             self.wanted = False
-            self.running = act.host.executor.execute(self)
+            self.running = True
+            act.host.executor.execute(self)
 
     def resume(self) -> None:
         if self.wanted:
@@ -243,12 +257,11 @@ class TaskOperation(Operation):
 
     def withdraw(self) -> None:
         self.wanted = False
-        if self.running is not None:
+        if self.running:
             self.act.hold(self._stop)
 
     def _stop(self) -> None:
-        if self.running is not None:
-            self.act.host.executor.stop(self)
+        self.act.host.executor.stop(self)
 
     @property
     def outcome_number(self) -> int:
@@ -290,7 +303,7 @@ class TimerOperation(Operation):
         return None
 
     def recorded(self, entry: Entry) -> None:
-        """Only that the wait began at `entry.at`, which the loop's time tells already."""
+        self.due_at = min(entry.at + self.delay_ms, FAR_FUTURE_MS)
 
     def issued(self, begun: bool) -> None:
         act = self.act
@@ -303,7 +316,9 @@ class TimerOperation(Operation):
         # The loop's time is that of the entry applied last, which may be long ago: the body computed, or the worker
         # died and another one has come this far. So the moment at which a wait begins is recorded, once; its deadline
         # is then a pure function of the journal, and stands over any number of crashes.
-        if not begun and not act.journal.replaying:
+        if begun:
+            return
+        if not act.journal.replaying:
             act.record(self, Status.BEGUN)
         self.due_at = min(act.journal.last_at + self.delay_ms, FAR_FUTURE_MS)
 
@@ -434,7 +449,7 @@ class ChildOperation(WaitOperation):
         if self.start is None:
             super().begin()
         elif self.begun:
-            self.act.host.answers.adopt_child(self.child_id)
+            self.act.host.answers.adopt_child(self)
         else:
             self.begun = True
             self.act.record(self, Status.BEGUN)

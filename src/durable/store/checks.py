@@ -24,10 +24,10 @@ def check_batch(batch: Sequence[Operation]) -> None:
     if len(set(runs)) < len(runs):
         raise ValueError("a run appears in at most one Advance of a batch")
     for operation in batch:
-        _check_operation(operation)
+        check_operation(operation)
 
 
-def _check_operation(operation: Operation) -> None:
+def check_operation(operation: Operation) -> None:
     match operation:
         case Start():
             check_id("run id", operation.run_id)
@@ -58,7 +58,7 @@ def _check_advance(advance: Advance) -> None:
     if extras is not None:
         inner: list[Operation] = [*extras.starts, *extras.settles, *extras.sends]
         for operation in inner:
-            _check_operation(operation)
+            check_operation(operation)
 
 
 def _check_rewind(rewind: Rewind) -> None:
