@@ -30,6 +30,7 @@ from durable.errors import (
     HistoryLimit,
     NonDeterminismError,
     UsageError,
+    WorkflowError,
 )
 from durable.runtime import strict
 from durable.runtime.arrivals import CANCEL, LIMITS, Arrival, Arrivals
@@ -552,9 +553,6 @@ class Activation:
     def _step_live(self) -> bool:
         if not self.arrivals.line or self.journal.position - self.durable >= UNCOMMITTED_MAX:
             return False
-        if self.journal.position >= self.host.options.history_max:
-            self.halt(HistoryLimit(self.run_id, self.host.options.history_max))
-            return False
         self._accept(self.arrivals.line.popleft())
         return True
 
@@ -592,16 +590,26 @@ class Activation:
             self._then = Paused()
         elif self._release_at is not None:
             self._then = Release(self._release_at)
+        elif self._is_too_long:
+            self._give_up(HistoryLimit(self.run_id, self.host.options.history_max))
         elif any(op.holds_lease for op in self.open.values()):
             if due_at is not None:
                 self.host.alarms.ring_at(due_at, self)
         elif due_at is None and not self.open:
-            self.halt(Deadlock(self._where("every branch waits for another one, and nothing will ever wake them")))
-            self._end(self.host.endings.of_trouble(self, self.trouble or Deadlock()))
+            self._give_up(Deadlock(self._where("every branch waits for another one, and nothing will ever wake them")))
         elif due_at is not None and due_at - self.host.clock.now_ms() < SHORT_WAIT_MS:
             self.host.alarms.ring_at(due_at, self)
         else:
             self._then = Suspend(due_at)
+
+    def _give_up(self, error: WorkflowError) -> None:
+        self.halt(error)
+        self._end(self.host.endings.of_trouble(self, error))
+
+    @property
+    def _is_too_long(self) -> bool:
+        """Has the journal reached its limit? What runs is still recorded, nothing new is started."""
+        return self.journal.position >= self.host.options.history_max and bool(self.open)
 
     def _is_busy(self) -> bool:
         """Does something run for the body, or is about to be applied?"""
@@ -675,7 +683,8 @@ class Activation:
     @property
     def winds_down(self) -> bool:
         """Does the run leave as soon as it can? Nothing new is started for it here."""
-        return self._release_at is not None or self.arrivals.pause_requested or self.is_over
+        leaves = self._release_at is not None or self.arrivals.pause_requested
+        return leaves or self.is_over or self.journal.position >= self.host.options.history_max
 
     def evict(self) -> None:
         """End the body without its having a say; nothing is recorded."""

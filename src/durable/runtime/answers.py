@@ -43,6 +43,9 @@ class Answers:
                 self._host.spawn(self._revive(op, outcome.record))
             elif not outcome.record.state.is_final:
                 self._host.claims.adopt(outcome.record, op.act.run)
+            elif op.early is not None:
+                op.act.arrivals.settle(op, op.early, self._host.codec)
+                self._host.turn_soon(op.act)
 
     async def _revive(self, op: ChildOperation, record: RunRecord) -> None:
         # The parent goes on from the step that failed, so the child does too, unless that would repeat effects.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from durable.core.records import Message, Pending, Requests, Status, Wait
+from durable.core.records import Message, Pending, Requests, Settled, Status, Wait
 from durable.errors import RunCancelled
 from durable.runtime.steps import MISSING, ChildOperation, MessageOperation, WaitOperation
 
@@ -66,22 +66,24 @@ class Arrivals:
             self.pause_requested = True
         for settled in pending.settled:
             op = self._open.get(settled.seq)
-            if isinstance(op, ChildOperation) and op.reviving:
-                continue
             if not isinstance(op, WaitOperation) or op.target != settled.target:
                 strays.append(Wait(settled.seq, settled.target))
-                continue
-            if settled.missing or not (settled.ok or settled.data):
-                # The latter: a run that was cancelled before anybody had claimed it has no encoded error.
-                error = op.missing() if settled.missing else RunCancelled(op.target[2:])
-                data = codec.encode_error(error, aad=op.place)
-                self.line.append(Arrival(op, Status.ERROR, data, MISSING))
-            else:
-                self.line.append(Arrival(op, Status.OK if settled.ok else Status.ERROR, settled.data, MISSING))
+            elif not (isinstance(op, ChildOperation) and op.puts_off(settled)):
+                self.settle(op, settled, codec)
         new = (message for message in pending.messages if message.number not in self._given)
         self._messages.update((message.number, message) for message in new)
         self.match_messages()
         return strays
+
+    def settle(self, op: WaitOperation, settled: Settled, codec: Codec) -> None:
+        """What an operation waits for has happened."""
+        if settled.missing or not (settled.ok or settled.data):
+            # The latter: a run that was cancelled before anybody had claimed it has no encoded error.
+            error = op.missing() if settled.missing else RunCancelled(op.target[2:])
+            data = codec.encode_error(error, aad=op.place)
+            self.line.append(Arrival(op, Status.ERROR, data, MISSING))
+        else:
+            self.line.append(Arrival(op, Status.OK if settled.ok else Status.ERROR, settled.data, MISSING))
 
     def match_messages(self) -> None:
         """Give unread messages to the operations that wait for them, oldest to oldest."""

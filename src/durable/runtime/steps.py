@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from durable.core import ids
 from durable.core.failure import ORIGIN_ATTRIBUTE, Origin
 from durable.core.places import key_of, message_place, promise_place, result_place, step_place
-from durable.core.records import Entry, Kind, RunState, Status, Wait
+from durable.core.records import Entry, Kind, RunState, Settled, Status, Wait
 from durable.core.retry import TaskOptions
 from durable.errors import RunNotFound, RunNotOpen, TaskInterrupted, TaskTimedOut, UsageError
 from durable.runtime.scope import Evicted
@@ -405,7 +405,7 @@ class MessageOperation(WaitOperation):
 class ChildOperation(WaitOperation):
     """A child run: started (unless it is only awaited) and awaited."""
 
-    __slots__ = ("begun", "reviving", "seal", "start")
+    __slots__ = ("asking", "begun", "early", "reviving", "seal", "start")
 
     def __init__(
         self, act: Activation, spec: WorkflowSpec | None, run_id: str, start: Start | None, *, digest: int = 0,
@@ -420,6 +420,10 @@ class ChildOperation(WaitOperation):
         self.seal = seal
         """Encodes the arguments for a run id that is known only now."""
         self.begun = False
+        self.asking = False
+        """The start was sent and not answered yet: whether a run that has ended is this child is not known."""
+        self.early: Settled | None = None
+        """What was told of the child's end meanwhile."""
         self.reviving = False
         """The child had failed before and is being let go on: its old failure is no outcome."""
 
@@ -451,13 +455,20 @@ class ChildOperation(WaitOperation):
         elif self.begun:
             self.act.host.answers.adopt_child(self)
         else:
-            self.begun = True
+            self.begun = self.asking = True
             self.act.record(self, Status.BEGUN)
             self.act.call(self, self.start)
             super().begin()
 
     def answered(self, outcome: Outcome) -> None:
+        self.asking = False
         self.act.host.answers.to_child(self, outcome)
+
+    def puts_off(self, settled: Settled) -> bool:
+        """Is it too early to take the child's end for the outcome? It is kept then, or forgotten if it is an old one."""
+        if self.asking:
+            self.early = settled
+        return self.asking or self.reviving
 
     def withdraw(self) -> None:
         super().withdraw()
