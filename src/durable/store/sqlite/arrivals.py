@@ -29,8 +29,9 @@ def has_arrived(transaction: Transaction, run: RunKey) -> bool:
 
 def tell(transaction: Transaction, worker: WorkerId) -> tuple[tuple[RunKey, Pending], ...]:
     """Return what has arrived for the runs of a worker since it was last told, and note that it was told."""
-    owner = transaction.living_worker(worker)
-    rows = [] if owner is None else transaction.all(q.NOTICED, owner)
+    # A worker that was found dead owns nothing, so whether it lives need not be asked.
+    owner = transaction.worker(worker)
+    rows = transaction.all(q.NOTICED, owner) if owner else []
     if not rows:
         return ()
     transaction.execute(q.FORGET_NOTICES, (owner,))

@@ -67,7 +67,8 @@ class Transaction:
     def worker(self, worker: WorkerId) -> int:
         """Return the number of a worker, living or not; 0 if nobody knows it."""
         if (number := self._workers.get(worker)) is None:
-            number = self._workers[worker] = self.living_worker(worker) or self.names.known_worker(worker)
+            # Numbers are never given again, so one that was seen stays true, whether its worker lives or not.
+            number = self._workers[worker] = self.names.known_worker(worker) or self.living_worker(worker) or 0
         return number
 
     def one_run(self, app: str, run_id: str) -> OneRun | None:
