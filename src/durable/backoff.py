@@ -86,6 +86,8 @@ def _spread(seconds: float, jitter: float) -> float:
 
 
 def _check(name: str, value: float, least: float, most: float = float("inf")) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: expected a number")
     if not least <= value <= most:
         bounds = f"at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
         raise ValueError(f"{name}={value!r}: expected {bounds}")

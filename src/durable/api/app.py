@@ -94,6 +94,14 @@ class Workflow:
         self._make_store = store_maker(self._db, self.codec)
         self._default_retries = check_retries(default_retries)
         self._default_backoff = default_backoff or exponential()
+        for option, value, least in (
+            ("slots", slots, 1), ("task_threads", task_threads, 1), ("history_max", history_max, 1),
+            ("cache_runs", cache_runs, 0),
+        ):  # fmt: skip
+            if type(value) is not int or value < least:
+                raise UsageError(f"Workflow({option}={value!r}): expected a whole number of at least {least}")
+        if default_backoff is not None and not callable(default_backoff):
+            raise UsageError(f"default_backoff={default_backoff!r}: expected a strategy such as exponential()")
         self._options = EngineOptions(
             slots=slots, task_threads=task_threads, history_max=history_max, cache_runs=cache_runs,
             strict="pytest" in sys.modules if strict is None else strict,
@@ -228,7 +236,13 @@ class Workflow:
         group: str = "default", timeout: Duration | None = None, deadline: Duration | None = None,
     ) -> WorkflowFunction[Any, Any]:  # fmt: skip
         body = body_kind(fn)
-        workflow_name = ids.check_id(name or fn.__name__, "workflow name")
+        workflow_name = ids.check_id(fn.__name__ if name is None else name, "workflow name")
+        if version:
+            ids.check_id(version, "version")
+        if id is not None and not isinstance(id, str | Unique):
+            raise UsageError(
+                f"workflow {workflow_name!r}: id={id!r} is no template: expected a string, or durable.unique"
+            )
         takes_context = body is Body.GENERATOR
         signature = Signature(fn, skip_first=takes_context)
         if isinstance(id, str):
@@ -410,6 +424,12 @@ class Workflow:
     # Life -----------------------------------------------------------------------------------------------------------
 
     async def _engine(self) -> Engine:
+        scope = current.get()
+        if isinstance(scope, BodyScope):
+            raise UsageError(
+                f"run {scope.activation.run_id!r}: its workflow asked the store something that is not recorded, and "
+                "that a replay may answer otherwise; do this in a @task"
+            )
         loop = asyncio.get_running_loop()
         engine = self._engines.get(loop)
         if engine is None:

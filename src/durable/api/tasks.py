@@ -190,7 +190,7 @@ def make_task(fn: Callable[..., Any], name: str | None, options: TaskOptions) ->
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise UsageError(f"task {fn.__qualname__!r} is a generator: a task returns one result")
     is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
-    task_name = check_id(name or getattr(fn, "__name__", type(fn).__name__), "task name")
+    task_name = check_id(getattr(fn, "__name__", type(fn).__name__) if name is None else name, "task name")
     spec = TaskSpec(task_name, fn, is_async, Signature(fn).result_type, options)
     return (AsyncTask if is_async else PlainTask)(fn, spec)
 

@@ -125,7 +125,15 @@ class WorkflowFunction(Generic[P, R]):
     def _child(
         self, act: Activation, run_id: str | None, args: Any, kwargs: Any, step_id: str | None = None
     ) -> ChildOperation:
+        self._refuse_in_other_app(act)
         return self._child_of(act, self._child_start(run_id, args, kwargs, act.run_id), step_id)
+
+    def _refuse_in_other_app(self, act: Activation) -> None:
+        if act.host.app != self._app.name:
+            raise UsageError(
+                f"workflow {self.name!r} belongs to application {self._app.name!r}, run {act.run_id!r} to "
+                f"{act.host.app!r}: start it in a task with {self.name}.start(...)"
+            )
 
     def _child_of(self, act: Activation, start: Start, step_id: str | None) -> ChildOperation:
         return ChildOperation(
@@ -309,6 +317,7 @@ class Launch(Generic[P, R]):
         scope = current.get()
         if isinstance(scope, BodyScope):
             act = scope.activation
+            workflow._refuse_in_other_app(act)
             start = self._start(args, kwargs, parent=act.run_id)
             run_id = await CallOperation(
                 act, Kind.START, workflow.name, start, digest=start.digest, note=start.note, seal=workflow._seal
@@ -335,6 +344,7 @@ class Launch(Generic[P, R]):
 
     async def _in_body(self, args: Any, kwargs: Any) -> Any:
         act = body_scope(f"workflow {self._workflow.name!r}").activation
+        self._workflow._refuse_in_other_app(act)
         return await self._workflow._child_of(act, self._start(args, kwargs, parent=act.run_id), None)
 
 
@@ -346,7 +356,7 @@ def check_tags(tags: Mapping[str, str] | Iterable[str] | None) -> tuple[tuple[st
     """
     if tags is None:
         return ()
-    if isinstance(tags, str):
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
         raise UsageError(f"tags={tags!r}: expected names with values ({{'customer': '42'}}), or a list of names")
     pairs = list(tags.items()) if isinstance(tags, Mapping) else [(tag, "") for tag in tags]
     for name, value in pairs:

@@ -101,6 +101,8 @@ class Activation:
         """Attempts that run in this process, withdrawn ones included."""
         self.computing = False
         """A plain function's body runs in its thread: nothing may be applied."""
+        self.alarm_at: int | None = None
+        """When `ring` is asked for; kept by the alarms."""
         self.scheduled = False
         """Stands in the engine's line for a turn."""
         self.ended: Ended | None = None
@@ -165,7 +167,11 @@ class Activation:
             text = f"more than {OPEN_MAX:,} operations are open at once; bound them, as durable.map(limit=) does"
             raise self.halted(BusyLoop(text))
         self.open[op.key] = op
-        op.issued(begun=self._take_begun(op))
+        try:
+            op.issued(begun=self._take_begun(op))
+        except BaseException:
+            del self.open[op.key]
+            raise
         if self._interruptions and self._interruptions.get(CANCEL) == 1:
             self._notice_swallowed_cancel()
 
@@ -572,6 +578,10 @@ class Activation:
 
     def _end(self, ending: Ending) -> None:
         self._decided = True
+        if self.trouble is not None and ending.final is not None:
+            # Cancelled without a body that could pass it on: its children are cancelled all the same.
+            for op in self.open.values():
+                op.withdraw()
         self._then = ending.then
         self.ended = ending.ended
         if ending.final is not None:
@@ -690,6 +700,7 @@ class Activation:
         """End the body without its having a say; nothing is recorded."""
         if not self.dead:
             self.dead = True
+            self.alarm_at = None
             self.loop.halted = True
             self.host.bodies.unwind(self)
             self.host.executor.stop_attempts(self)

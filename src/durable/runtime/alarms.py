@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import weakref
 from typing import TYPE_CHECKING
 
 from durable.runtime.clock import Alarm, Clock
@@ -13,17 +14,24 @@ if TYPE_CHECKING:
 
 
 class Alarms:
-    """One heap of times for all activations of an engine, and one alarm of the clock for the earliest."""
+    """One heap of times for all activations of an engine, and one alarm of the clock for the earliest.
+
+    An activation has one alarm, its earliest. What it asked for before stays in the heap and is passed over when its
+    time comes; the heap holds no activation alive.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[tuple[int, int, Activation]] = []
+        self._heap: list[tuple[int, int, weakref.ref[Activation]]] = []
         self._numbers = itertools.count()
         self._alarm: tuple[int, Alarm] | None = None
 
     def ring_at(self, at: int, act: Activation) -> None:
         """Ring an activation when `at` has come; it looks itself what is due."""
-        heapq.heappush(self._heap, (at, next(self._numbers), act))
+        if act.alarm_at is not None and act.alarm_at <= at:
+            return
+        act.alarm_at = at
+        heapq.heappush(self._heap, (at, next(self._numbers), weakref.ref(act)))
         self._set()
 
     def stop(self) -> None:
@@ -46,6 +54,9 @@ class Alarms:
     def _rang(self) -> None:
         self._alarm = None
         while self._heap and self._clock.has_come(self._heap[0][0]):
-            act = heapq.heappop(self._heap)[2]
-            act.host.guarded(act, act.ring)
+            at, _, reference = heapq.heappop(self._heap)
+            act = reference()
+            if act is not None and act.alarm_at == at:
+                act.alarm_at = None
+                act.host.guarded(act, act.ring)
         self._set()

@@ -26,8 +26,10 @@ class Answers:
 
     async def _adopt(self, op: ChildOperation) -> None:
         record = await self._host.store.run(self._host.app, op.child_id)
-        if record is not None and not record.state.is_final:
-            self._host.claims.adopt(record, op.act.run)
+        if record is not None:
+            op.attached = record.parent_id != op.act.run_id
+            if not record.state.is_final:
+                self._host.claims.adopt(record, op.act.run)
 
     def to_child(self, op: ChildOperation, outcome: Outcome) -> None:
         """The store has answered the start of a child."""
@@ -35,6 +37,7 @@ class Answers:
             self._host.claims.adopt(outcome.record, op.act.run)
         elif isinstance(outcome, Existing):
             assert op.start is not None
+            op.attached = outcome.record.parent_id != op.act.run_id
             conflict = conflict_of(outcome.record, op.start)
             if conflict is not None:
                 op.act.arrive_error(op, conflict)

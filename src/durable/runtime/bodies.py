@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from durable.core.places import arguments_place
@@ -53,7 +54,7 @@ class Bodies:
                 try:
                     return await thread.drive()
                 finally:
-                    self._threads.pop(act, None)
+                    self.unwind(act)
 
     def resume(self, act: Activation) -> None:
         """Let the thread of a plain body go on; the pump has ended."""
@@ -142,8 +143,9 @@ class ThreadBody:
 
     def unwind(self) -> None:
         """Raise `Evicted` where the function waits, or where it asks next."""
-        self._answer = (None, Evicted())
-        self._go.release()
+        if self._thread is not None and self._thread.is_alive():
+            self._answer = (None, Evicted())
+            self._go.release()
 
     def _run(self) -> None:
         try:
@@ -151,7 +153,8 @@ class ThreadBody:
         except BaseException as error:  # noqa: BLE001 - it goes on in the body's loop
             outcome = ("raised", error)
         if not self._act.dead:
-            self._post(outcome)
+            with suppress(Evicted):
+                self._post(outcome)
 
     def _compute(self) -> Any:
         if not self._act.host.options.strict:

@@ -134,18 +134,21 @@ class Callers:
 
     def _await_end(self, record: RunRecord) -> asyncio.Future[Ended]:
         future: asyncio.Future[Ended] = self._host.loop.create_future()
-        self._waiters.setdefault(record.key, Waiter(record.run_id)).futures.append(future)
+        waiter = self._waiters.setdefault(record.key, Waiter(record.run_id))
+        waiter.futures.append(future)
+        future.add_done_callback(lambda done: self._waits_no_more(record.key, waiter, done))
         self._host.claims.poll()
         return future
+
+    def _waits_no_more(self, key: RunKey, waiter: Waiter, future: asyncio.Future[Ended]) -> None:
+        waiter.futures.remove(future)
+        if not waiter.futures and self._waiters.get(key) is waiter:
+            del self._waiters[key]
 
     @property
     def awaited_elsewhere(self) -> tuple[RunKey, ...]:
         """Runs that somebody here waits for and that do not execute here."""
-        return tuple(
-            key
-            for key, waiter in self._waiters.items()
-            if key not in self._host.active and not all(future.done() for future in waiter.futures)
-        )
+        return tuple(key for key in self._waiters if key not in self._host.active)
 
     async def look(self) -> None:
         """See which awaited runs have ended elsewhere."""
@@ -159,6 +162,7 @@ class Callers:
             elif record.state.is_final or record.state is RunState.SET_ASIDE:
                 # Those who wait now wait for this end; who comes while it is read may wait for another one.
                 waiter = self._waiters.pop(key)
+                self._host.claims.forget(key)
                 self._tell(waiter, await self._ended_or_why_not(record))
 
     async def _ended_or_why_not(self, record: RunRecord) -> Ended:
@@ -169,6 +173,7 @@ class Callers:
 
     def resolve(self, key: RunKey, ended: Ended) -> None:
         """Tell those who wait for a run how it ended."""
+        self._host.claims.forget(key)
         waiter = self._waiters.pop(key, None)
         if waiter is not None:
             self._tell(waiter, ended)
@@ -182,10 +187,7 @@ class Callers:
         """Tell everyone who waits that nothing will come."""
         waiters, self._waiters = self._waiters, {}
         for future in (future for waiter in waiters.values() for future in waiter.futures if not future.done()):
-            if isinstance(error, asyncio.CancelledError):
-                future.cancel()
-            else:
-                future.set_exception(error)
+            future.set_exception(error)
 
     async def ended(self, record: RunRecord) -> Ended:
         """Return how a run ended, from its record and journal."""

@@ -31,7 +31,8 @@ EXPIRE_SECONDS: Final = 0.4
 """How often to look for dead workers: a takeover is due within a second (reliability T20)."""
 
 SWEEP_SECONDS: Final = 10.0
-BEAT_SECONDS: Final = 5.0
+"""How often to look for runs that were not woken although what they wait for is there."""
+
 REST_POLL_SECONDS: Final = 0.02
 """How often to look for commits of other processes when there was none for a while: 0.5 % of a core."""
 
@@ -63,6 +64,9 @@ class Claims:
         self._looked_at = 0.0
         self._changed_at = 0.0
         self._looking = False
+        self._expiring = False
+        self._swept_at = 0.0
+        self._complained = False
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -293,21 +297,34 @@ class Claims:
             self._expire_handle = self._host.loop.call_later(seconds, lambda: self._host.spawn(self._expire()))
 
     async def _expire(self) -> None:
-        host = self._host
+        if self._expiring:
+            return
+        self._expiring = True
         try:
-            host.store.beat()
-            expired = await host.store.expire()
-            if not await host.store.registered(host.worker_id):
-                await host.begin_again()
-            if expired.runs:
-                # The second part of a worker's id is its process.
-                processes = " and ".join(worker.split(":")[1] for worker in expired.workers if worker.count(":") > 1)
-                logger.warning("process %s died; runs that it executed go on (%d)", processes, len(expired.runs))
-                self.due(expired.runs)
-                self._claim_soon()
-            for old in host.cache.drop_old(host.clock.now_ms()):
-                old.evict()
+            await self._look_for_the_dead()
+            self._complained = False
         except StoreError as error:
-            logger.warning("%s: cannot look for dead workers: %s", host.app, error)
+            if not self._complained:
+                logger.warning("%s: cannot look for dead workers: %s", self._host.app, error)
+            self._complained = True
         finally:
+            self._expiring = False
             self._expire_soon(EXPIRE_SECONDS)
+
+    async def _look_for_the_dead(self) -> None:
+        host = self._host
+        host.store.beat()
+        expired = await host.store.expire()
+        if not await host.store.registered(host.worker_id):
+            await host.begin_again()
+        if host.loop.time() - self._swept_at > SWEEP_SECONDS:
+            self._swept_at = host.loop.time()
+            self.due(await host.store.sweep())
+        if expired.runs:
+            # The second part of a worker's id is its process.
+            processes = " and ".join(worker.split(":")[1] for worker in expired.workers if worker.count(":") > 1)
+            logger.warning("process %s died; runs that it executed go on (%d)", processes, len(expired.runs))
+            self.due(expired.runs)
+            self._claim_soon()
+        for old in host.cache.drop_old(host.clock.now_ms()):
+            old.evict()

@@ -138,7 +138,7 @@ class Committer:
             return None
         try:
             return execute_now(batch, self._host.worker_id)  # type: ignore[no-any-return]
-        except StoreError:
+        except (StoreError, ValueError):
             # The same batch once more, the slow way: it reports what is wrong, and every operation is idempotent.
             return None
 
@@ -227,6 +227,7 @@ class Committer:
             logger.warning("the store of %s does not accept writes, work waits: %s", self._host.app, error)
         self._failures += 1
         if reopen:
+            self._trouble = error if isinstance(error, StoreError) else None
             self._host.spawn(self._reopen())
         elif self._flying is not None and not self._flying[2]:
             # Only requests failed, and they were told: the next one tries afresh.

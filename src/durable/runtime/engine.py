@@ -169,11 +169,17 @@ class Engine:
         self.active.clear()
         await self._cancel_tasks()
         await self.executor.stop_all()
-        if self._opened and self.lost is None:
-            await self.store.unregister(self.worker_id)
-        await self.store.close()
-        self.committer.fail_all(StoreUnavailable(f"application {self.app!r} was stopped"))
-        self.callers.fail_all(asyncio.CancelledError())
+        self.alarms.stop()
+        try:
+            if self._opened and self.lost is None:
+                await self.store.unregister(self.worker_id)
+        except StoreError as error:
+            logger.warning("%s: the worker could not say that it ends; others will see it: %s", self.app, error)
+        finally:
+            await self.store.close()
+            stopped = StoreUnavailable(f"application {self.app!r} was stopped; the run goes on with the next worker")
+            self.committer.fail_all(stopped)
+            self.callers.fail_all(stopped)
 
     async def _drain(self) -> None:
         self._quiet = self.loop.create_future()
@@ -197,6 +203,7 @@ class Engine:
         for act in (*self.active.values(), *self.cache.drop_all()):
             act.evict()
         self.active.clear()
+        self.alarms.stop()
         self.executor.close()
         self.store.close_now()
 
@@ -226,9 +233,11 @@ class Engine:
         for act in (*self.active.values(), *self.cache.drop_all()):
             act.evict()
         self.active.clear()
-        self.worker = identity.new_worker(self.clock.now_ms())
-        self.worker_id = self.worker.worker_id
-        await self.store.register(self.worker)
+        self.claims.reserved.clear()
+        worker, old_id = identity.new_worker(self.clock.now_ms()), self.worker_id
+        await self.store.register(worker)
+        self.worker, self.worker_id = worker, worker.worker_id
+        await self.store.unregister(old_id)
         await self.claims.resume()
 
     def store_is_lost(self, error: BaseException) -> None:

@@ -43,8 +43,10 @@ class Executor:
     def execute(self, op: TaskOperation) -> None:
         """Start an attempt; everything before it is durable. `op.act` hears of its end."""
         op.act.in_flight += 1
-        task = self._host.loop.create_task(self._attempt(op), context=op.context, name=op.name)
-        self._attempts[op] = task
+        context = op.context.copy() if op.attempt else op.context  # what an attempt sets is not the next one's
+        task = self._host.loop.create_task(self._attempt(op), context=context, name=op.name)
+        if not task.done():  # an eager task factory may have run it to its end
+            self._attempts[op] = task
 
     def stop(self, op: TaskOperation) -> None:
         """Cancel the attempt of an operation that was withdrawn, if one runs."""

@@ -405,7 +405,7 @@ class MessageOperation(WaitOperation):
 class ChildOperation(WaitOperation):
     """A child run: started (unless it is only awaited) and awaited."""
 
-    __slots__ = ("asking", "begun", "early", "reviving", "seal", "start")
+    __slots__ = ("asking", "attached", "begun", "early", "reviving", "seal", "start")
 
     def __init__(
         self, act: Activation, spec: WorkflowSpec | None, run_id: str, start: Start | None, *, digest: int = 0,
@@ -422,6 +422,8 @@ class ChildOperation(WaitOperation):
         self.begun = False
         self.asking = False
         """The start was sent and not answered yet: whether a run that has ended is this child is not known."""
+        self.attached = False
+        """The run was there already and is not this one's child: it is awaited, never cancelled."""
         self.early: Settled | None = None
         """What was told of the child's end meanwhile."""
         self.reviving = False
@@ -443,6 +445,8 @@ class ChildOperation(WaitOperation):
         if self.start is not None and not self.start.run_id:
             self.start = self.seal(self.start._replace(run_id=ids.child_id(self.act.run_id, self.step_id or self.key)))
             self.target = f"r:{self.start.run_id}"
+        if self.child_id == self.act.run_id:
+            raise UsageError(f"run {self.child_id!r} waits for itself, which never ends; give the child another id")
         # The history shows which run it was; its arguments are the child's.
         self.note = self.child_id
 
@@ -465,14 +469,14 @@ class ChildOperation(WaitOperation):
         self.act.host.answers.to_child(self, outcome)
 
     def puts_off(self, settled: Settled) -> bool:
-        """Is it too early to take the child's end for the outcome? It is kept then, or forgotten if it is an old one."""
+        """Is it too early to take the child's end for the outcome? It is kept then, or forgotten if it is old."""
         if self.asking:
             self.early = settled
         return self.asking or self.reviving
 
     def withdraw(self) -> None:
         super().withdraw()
-        if self.start is not None and self.begun:
+        if self.start is not None and self.begun and not self.attached:
             self.act.call(None, Cancel(self.act.host.app, self.child_id, "its parent does not wait for it any more"))
 
 
