@@ -179,7 +179,7 @@ async def test_a_call_in_an_event_loop_is_refused(shop) -> None:
             call()
 
 
-def test_a_call_in_a_workflow_is_refused(shop) -> None:
+def test_a_call_in_a_workflow_that_is_no_step_is_refused(shop) -> None:
     @shop.workflow(id="nosy")
     def nosy() -> str:
         try:
@@ -188,7 +188,7 @@ def test_a_call_in_a_workflow_is_refused(shop) -> None:
             return str(error)
         return "allowed"
 
-    assert "was called in a workflow: it belongs in a task" in nosy()
+    assert "asked the store something that is not recorded" in nosy()
 
 
 def test_a_plain_task_may_start_runs(shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from durable.api.handles import RunHandle
 from durable.api.tasks import Task
 from durable.errors import UsageError
 from durable.runtime.activation import Activation
+from durable.runtime.scope import handles_cancellation
 from durable.runtime.steps import Operation, TimerOperation
 
 if TYPE_CHECKING:
@@ -42,14 +44,21 @@ class GeneratorContext:
             TypeError: neither a number nor a timedelta.
             ValueError: NaN or infinite.
         """
+        self._asks()
         return TimerOperation(self._act, to_ms(seconds, "seconds"), name="sleep")
+
+    def _asks(self) -> None:
+        # Called from the generator's own frame: only here can be seen whether it is handling its cancellation.
+        self._act.compensates = handles_cancellation(sys.exception())
 
     def run(self, function: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Yield this to call a task or child workflow and get its result."""
+        self._asks()
         return _in_body(function)(*args, **kwargs)  # type: ignore[no-any-return]
 
     def start(self, function: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Yield this to begin a task or child workflow; it gives a handle, and yielding that gives the result."""
+        self._asks()
         if isinstance(function, Task):
             return _Begun(self._act, _in_body(function)(*args, **kwargs))
         return self._started(function, args, kwargs)
@@ -59,14 +68,17 @@ class GeneratorContext:
 
     def signal(self, name: str) -> Awaitable[Any]:
         """Yield this to wait for the run's signal; see `Workflow.signal`."""
+        self._asks()
         return self._app.signal(name)  # type: ignore[no-any-return]
 
     def receive(self, name: str) -> Awaitable[Any]:
         """Yield this to wait for a message; see `Workflow.receive`."""
+        self._asks()
         return self._app.receive(name)  # type: ignore[no-any-return]
 
     def gather(self, *waits: Awaitable[Any]) -> Awaitable[list[Any]]:
         """Yield this to wait for several at once; it gives their results in order."""
+        self._asks()
         return self._gather(waits)
 
     async def _gather(self, waits: tuple[Awaitable[Any], ...]) -> list[Any]:

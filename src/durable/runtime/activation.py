@@ -37,7 +37,7 @@ from durable.runtime.arrivals import CANCEL, LIMITS, Arrival, Arrivals
 from durable.runtime.endings import Ended, Ending
 from durable.runtime.loop import BodyLoop, BodyTimerHandle
 from durable.runtime.outbox import Call, Outbox, Request, answers_of
-from durable.runtime.scope import BodyScope, Evicted, current
+from durable.runtime.scope import BodyScope, Evicted, current, handles_cancellation
 from durable.runtime.specs import WorkflowSpec
 from durable.runtime.steps import MISSING, MessageOperation, Operation, TimerOperation
 from durable.runtime.where import place_of
@@ -126,6 +126,8 @@ class Activation:
         self._interruptions: dict[str, int] = {}
         """How often the body was cancelled, by reason."""
         self._swallowed = False
+        self.compensates = False
+        """A plain or generator body asks from within the `except` or `finally` of its cancellation, as it told us."""
         self._cancelled_at = 0
         """Position of a cancellation that is not durable yet."""
         self._closing = False
@@ -483,7 +485,7 @@ class Activation:
         """
         if self.journal.replaying or self._swallowed or asyncio.current_task(self.loop) is not self.root:
             return
-        if not _handles_cancellation(sys.exception()):
+        if not self.compensates and not handles_cancellation(sys.exception()):
             self._swallowed = True
             self.arrivals.request(CANCEL, _ONCE_MORE)
 
@@ -733,7 +735,10 @@ class Activation:
 
     def _carry_out(self) -> None:
         held = self._held
-        while held and held[0][0] <= self.durable and not self.arrivals.cancel_waits:
+        if self.arrivals.cancel_waits and not self.root.done():
+            return  # nothing starts after a cancellation that was acknowledged
+        # Nor in the middle of a pump, which may still cancel what is held.
+        while held and held[0][0] <= self.durable and self.loop.is_blocked:
             held.popleft()[1]()
 
     def take(self) -> Advance | None:
@@ -751,12 +756,9 @@ class Activation:
             self.arrivals.pause_requested = False  # obeyed; should it be refused and still wanted, we are told again
         return Advance(self.run.key, self.host.worker_id, self.run.epoch, entries, self._then, extras)
 
-    def committed(self, outcome: Outcome) -> None:
-        """The store has accepted or refused what `take` returned."""
-        if self.dead:
-            return
-        if isinstance(outcome, Fenced):
-            self.host.fenced(self)
+    def stored(self, outcome: Outcome) -> None:
+        """The store has accepted or refused what `take` returned: take note. `go_on` follows, once all is told."""
+        if self.dead or isinstance(outcome, Fenced):
             return
         self.durable = self._submitted
         if 0 < self._cancelled_at < self.durable:
@@ -766,6 +768,14 @@ class Activation:
         for call, answer in zip(calls, answers_of(outcome), strict=False):
             if call.operation is not None and self.open.get(call.operation.key) is call.operation:
                 call.operation.answered(answer)
+
+    def go_on(self, outcome: Outcome) -> None:
+        """Carry out what was held, or leave; or let go, if the store has refused."""
+        if self.dead:
+            return
+        if isinstance(outcome, Fenced):
+            self.host.fenced(self)
+            return
         self._carry_out()
         if self.leaving:
             self.leaving = False
@@ -786,14 +796,3 @@ class Activation:
     def _where(self, text: str) -> str:
         """Return `text` with the line at which each branch stands."""
         return "; ".join([text, *(f"{task.get_name()}: {place_of(task)}" for task in self.loop.open_tasks())])
-
-
-def _handles_cancellation(error: BaseException | None) -> bool:
-    """Is a cancellation being handled, perhaps with other errors raised meanwhile?"""
-    seen = 0
-    while error is not None and seen < 100:
-        if isinstance(error, asyncio.CancelledError):
-            return True
-        error = error.__context__
-        seen += 1
-    return False

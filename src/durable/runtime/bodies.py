@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from durable.core.places import arguments_place
 from durable.errors import DecodeError, UsageError
 from durable.runtime import strict
-from durable.runtime.scope import BodyScope, Evicted, current
+from durable.runtime.scope import BodyScope, Evicted, current, handles_cancellation
 from durable.runtime.specs import Body
 from durable.runtime.steps import Operation
 
@@ -167,6 +168,7 @@ class ThreadBody:
         act = self._act
         if act.dead:
             raise Evicted
+        act.compensates = handles_cancellation(sys.exception())
         if act.takes_next():
             awaitable = make()
             operation = getattr(awaitable, "operation", awaitable)

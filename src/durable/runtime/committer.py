@@ -201,10 +201,12 @@ class Committer:
         acts, requests, _ = self._flying
         self._flying = None
         outcomes = committed.outcomes
-        # First what has arrived, so that nothing starts after a cancellation that was acknowledged.
+        for act, outcome in zip(acts, outcomes, strict=False):
+            self._host.guarded(act, act.stored, outcome)
+        # What has arrived comes before what was held: nothing starts after a cancellation that was acknowledged.
         self._host.hear(committed.pending)
         for act, outcome in zip(acts, outcomes, strict=False):
-            self._host.guarded(act, act.committed, outcome)
+            self._host.guarded(act, act.go_on, outcome)
         for (_, future), outcome in zip(requests, outcomes[len(acts) :], strict=True):
             if not future.done():
                 future.set_result(outcome)

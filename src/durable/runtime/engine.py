@@ -115,6 +115,8 @@ class Engine:
         self.alarms = Alarms(clock)
         self.lost: StoreError | None = None
         """Why the store cannot be used any more."""
+        self._early: dict[RunKey, Pending] = {}
+        """What was told of runs that are claimed and not active yet; each telling lists everything."""
         self._turns: deque[Activation] = deque()
         self._turn_scheduled = False
         self._in_turn = False
@@ -234,6 +236,7 @@ class Engine:
             act.evict()
         self.active.clear()
         self.claims.reserved.clear()
+        self._early.clear()
         worker, old_id = identity.new_worker(self.clock.now_ms()), self.worker_id
         await self.store.register(worker)
         self.worker, self.worker_id = worker, worker.worker_id
@@ -292,7 +295,7 @@ class Engine:
         if act is not None and act.journal.position == claimed.position and act.run.continuation == run.continuation:
             self.claims.reserved.discard(run.key)
             self.active[run.key] = act
-            act.rejoin(run, claimed.pending)
+            act.rejoin(run, self._early.pop(run.key, claimed.pending))
             return
         if act is not None:
             act.evict()
@@ -310,12 +313,22 @@ class Engine:
 
     def _give_up(self, run: RunRecord, then: Then) -> None:
         """Let go of a run that was claimed and cannot be executed here."""
-        self.spawn(self.submit(Advance(run.key, self.worker_id, run.epoch, (), then)))
+        self._early.pop(run.key, None)
+        self.spawn(self._insist(Advance(run.key, self.worker_id, run.epoch, (), then)))
+
+    async def _insist(self, operation: Operation) -> None:
+        while self.lost is None and not self._stopping:
+            try:
+                await self.submit(operation)
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_READ_MS / 1000)
+            else:
+                return
 
     def _activate(self, claimed: Claimed, journal: list[Entry]) -> None:
         run = claimed.record
         spec = self.specs[(run.queue.workflow, run.queue.version)]
-        act = Activation(self, spec, run, journal, claimed.pending)
+        act = Activation(self, spec, run, journal, self._early.pop(run.key, claimed.pending))
         self.active[run.key] = act
         self.turn_soon(act)
 
@@ -323,6 +336,7 @@ class Engine:
         """An activation has given up its run, durably."""
         key = act.run.key
         self.active.pop(key, None)
+        self._early.pop(key, None)
         match then:
             case Suspend(due_at):
                 act.resting = True
@@ -355,6 +369,7 @@ class Engine:
         """Another worker owns the run: drop it; whoever waits here waits for the new owner."""
         logger.warning("run %r of %s has another owner now; this worker lets go of it", act.run_id, self.app)
         self.active.pop(act.run.key, None)
+        self._early.pop(act.run.key, None)
         act.evict()
         self.claims.check_registration()
 
@@ -362,7 +377,7 @@ class Engine:
         """Should the end of a run wait for attempts that it does not want any more?"""
         if act.straggling_since is None:
             act.straggling_since = self.clock.now_ms()
-            self.alarms.ring_at(act.straggling_since + self.options.grace_ms, act)
+        self.alarms.ring_at(act.straggling_since + self.options.grace_ms, act)
         return not self.clock.has_come(act.straggling_since + self.options.grace_ms)
 
     def report(self, run_id: str, message: str, error: BaseException | None) -> None:
@@ -377,6 +392,9 @@ class Engine:
             act = self.active.get(key)
             if act is not None:
                 self.guarded(act, act.tell, arrived)
+            else:
+                # The run is claimed for us and its activation on its way; the store tells only once.
+                self._early[key] = arrived
 
     def heard_due(self, keys: tuple[RunKey, ...]) -> None:
         """A batch is done; it made these runs due."""
@@ -396,9 +414,11 @@ class Engine:
     def broke(self, act: Activation, error: BaseException) -> None:
         """Set a run aside that we cannot execute, for a reason that we did not foresee."""
         logger.error("run %r of %s: an internal error, please report it", act.run_id, self.app, exc_info=error)
-        act.halt(Bug(f"{type(error).__name__}: {error}"))
-        act.leaving = False
-        self.turn_soon(act)
+        self.active.pop(act.run.key, None)
+        act.evict()
+        trouble = Bug(f"{type(error).__name__}: {error}")
+        self._give_up(act.run, SetAside(Reason.INTERNAL_ERROR, str(trouble)))
+        self.callers.resolve(act.run.key, Ended(RunState.SET_ASIDE, error=trouble))
 
     # Clients --------------------------------------------------------------------------------------------------------
 

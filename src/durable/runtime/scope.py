@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,3 +54,14 @@ current: contextvars.ContextVar[BodyScope | TaskScope | None] = contextvars.Cont
 
 class Evicted(BaseException):
     """Unwinds the body of an activation that has ended; user code must not catch it, so it is no Exception."""
+
+
+def handles_cancellation(error: BaseException | None) -> bool:
+    """Is a cancellation being handled, perhaps with other errors raised meanwhile?"""
+    seen = 0
+    while error is not None and seen < 100:
+        if isinstance(error, asyncio.CancelledError):
+            return True
+        error = error.__context__
+        seen += 1
+    return False
