@@ -521,7 +521,7 @@ class Activation:
                 done = self.loop.pump(until)
         else:
             done = self.loop.pump(until)
-        if perf_counter() - until > SLOW_PUMP_SECONDS:
+        if perf_counter() - (until - PUMP_SECONDS) > SLOW_PUMP_SECONDS:
             logger.warning(
                 "run %r kept its worker's loop for over a second: %s", self.run_id, self._where("it stands at")
             )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from durable.core.places import arguments_place
 from durable.errors import DecodeError, UsageError
 from durable.runtime import strict
+from durable.runtime.loop import UNWIND_MAX
 from durable.runtime.scope import BodyScope, Evicted, current, handles_cancellation
 from durable.runtime.specs import Body
 from durable.runtime.steps import Operation
@@ -91,10 +92,23 @@ async def _drive(generator: Generator[Any, Any, Any]) -> Any:
                 )
             value, failure = await wish, None
         except (GeneratorExit, Evicted):
-            generator.close()
+            _unwind(generator)
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the generator is to see it
             failure = error
+
+
+def _unwind(generator: Generator[Any, Any, Any]) -> None:
+    """End a generator body; what it wishes for on its way is not begun."""
+    for _ in range(UNWIND_MAX):
+        try:
+            wish = generator.throw(Evicted())
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - it has ended, whatever its plain code raised on the way
+            return
+        if hasattr(wish, "close"):
+            wish.close()
 
 
 class ThreadBody:
