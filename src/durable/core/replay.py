@@ -33,7 +33,7 @@ class Journal:
         began_at: Time of the first claim, in milliseconds: the body's time before the first entry.
     """
 
-    __slots__ = ("_apart", "_cursor", "_end", "_patches", "_recorded", "_run_id", "last_at")
+    __slots__ = ("_apart", "_cursor", "_end", "_newest_at", "_patches", "_recorded", "_run_id", "last_at")
 
     def __init__(self, run_id: str, entries: list[Entry], began_at: int) -> None:
         self._run_id = run_id
@@ -44,7 +44,8 @@ class Journal:
         self._patches: dict[str, bool] = {}
         self._apart: dict[str, list[Entry]] = {}
         self.last_at = began_at
-        """Time of the entry applied last."""
+        """The body's time: that of the entry applied last."""
+        self._newest_at = began_at
 
     @property
     def start(self) -> Entry:
@@ -130,7 +131,9 @@ class Journal:
 
     def _advance(self, entry: Entry) -> None:
         self._cursor += 1
-        self.last_at = max(self.last_at, entry.at)
+        if _moves_time(entry.kind, entry.status):
+            self.last_at = max(self.last_at, entry.at)
+        self._newest_at = max(self._newest_at, entry.at)
 
     # Operations with a step id, which may be moved and inserted -----------------------------------------------------
 
@@ -182,8 +185,10 @@ class Journal:
         """Return a new entry, with the next position and a time that does not decrease."""
         position = self._end
         self._end = position + 1
-        self.last_at = max(now, self.last_at)
-        return Entry(position, self.last_at, kind, status, **fields)
+        self._newest_at = max(now, self._newest_at)
+        if _moves_time(kind, status):
+            self.last_at = self._newest_at
+        return Entry(position, self._newest_at, kind, status, **fields)
 
     def append_outcome(
         self, now: int, op: Identity, status: Status, attempt: int, took: int, due_at: int, data: bytes
@@ -191,12 +196,21 @@ class Journal:
         """As `append`, for an outcome of an operation: the frequent case, without a mapping."""
         position = self._end
         self._end = position + 1
-        if now > self.last_at:
-            self.last_at = now
+        if now > self._newest_at:
+            self._newest_at = now
+        self.last_at = self._newest_at
         return Entry(
             position, self.last_at, op.kind, status, op.seq, op.step_id, op.name, op.digest, attempt, took, due_at,
             op.note, data,
         )  # fmt: skip
+
+
+def _moves_time(kind: Kind, status: Status) -> bool:
+    """Does an entry change the body's time? Not a BEGUN of tasks and children.
+
+    It may be recorded after the pump in which the operation was issued, and is taken in the middle of it on replay.
+    """
+    return status is not Status.BEGUN or kind is Kind.TIMER
 
 
 def patch_name(name: str) -> str:

@@ -291,7 +291,7 @@ class Claims:
         self._expire_soon(0.0)
 
     def _expire_soon(self, seconds: float) -> None:
-        if not self._stopped:
+        if not self._stopped and not self._host.loop.is_closed():
             if self._expire_handle is not None:
                 self._expire_handle.cancel()
             self._expire_handle = self._host.loop.call_later(seconds, lambda: self._host.spawn(self._expire()))

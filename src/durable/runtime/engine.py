@@ -212,12 +212,15 @@ class Engine:
     def spawn(self, coro: Coroutine[Any, Any, Any]) -> None:
         """Run something beside everything else; errors are logged."""
         task = self.loop.create_task(coro, context=contextvars.Context())
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._tasks.add(task)
         task.add_done_callback(self._spawned_ended)
 
     def _spawned_ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
+            if not self._stopping:
+                self.claims.stop()  # somebody cancels everything: the loop comes to its end
             return
         error = task.exception()
         if isinstance(error, StoreError):

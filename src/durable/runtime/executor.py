@@ -86,11 +86,16 @@ class Executor:
             else:
                 result = await self._call_within(op, *limit)
             data, value = self._host.codec.round_trip(result, op.spec.result_type, label=op.label, aad=op.place)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (KeyboardInterrupt, SystemExit):
             # The process ends; that is not an outcome of the task. The loop raises it itself, to whoever runs it.
             op.interrupted = True
             _retrieve_later(asyncio.current_task())
             raise
+        except GeneratorExit as error:
+            if self._attempts.get(op) is not _current_task():
+                op.interrupted = True
+                raise  # closed from outside: the loop is gone
+            self._failed(op, error, began)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -133,14 +138,20 @@ class Executor:
         return await self._host.loop.run_in_executor(self._pool, lambda: context.run(_call_plain, op))
 
     async def _call_within(self, op: TaskOperation, limit_ms: int, limit: str) -> Any:
-        scope = asyncio.timeout(limit_ms / 1000)
+        attempt = self._host.loop.create_task(self._call(op), name=op.name)
         try:
-            async with scope:
-                return await self._call(op)
-        except TimeoutError as error:
-            if scope.expired():
-                raise op.timed_out(limit) from error.__cause__
+            done, _ = await asyncio.wait([attempt], timeout=limit_ms / 1000)
+            if done:
+                return attempt.result()
+            # One that swallows its cancellation is left behind after the grace time; what it does then is not recorded.
+            attempt.cancel()
+            await asyncio.wait([attempt], timeout=self._host.options.grace_ms / 1000)
+        except asyncio.CancelledError:
+            attempt.cancel()
             raise
+        finally:
+            _retrieve_later(attempt)
+        raise op.timed_out(limit)
 
     def _failed(self, op: TaskOperation, error: BaseException, began: int) -> None:
         now = self._host.clock.now_ms()
@@ -164,11 +175,18 @@ def _call_plain(op: TaskOperation) -> Any:
         raise RuntimeError(f"task {op.name!r} raised StopIteration") from error
 
 
-def _retrieve_later(task: asyncio.Task[None] | None) -> None:
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _retrieve_later(task: asyncio.Task[Any] | None) -> None:
     if task is not None:
         task.add_done_callback(_retrieve)
 
 
-def _retrieve(task: asyncio.Task[None]) -> None:
+def _retrieve(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()
