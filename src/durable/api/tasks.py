@@ -100,10 +100,10 @@ class AsyncTask(Task[P, R]):
     """A task written as `async def`."""
 
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]: ...
     @overload
-    def __call__(self, *args: Any, step_id: str, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: Any, step_id: str, **kwargs: Any) -> Coroutine[None, None, R]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[None, None, R]:
         """Call the task. In a workflow, it is a step: recorded once, retried as declared.
 
         Args:
@@ -166,10 +166,10 @@ class PlainTask(Task[P, R]):
     sync = __call__
 
     @overload
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]: ...
     @overload
-    def aio(self, *args: Any, step_id: str, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
-    def aio(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]:
+    def aio(self, *args: Any, step_id: str, **kwargs: Any) -> Coroutine[None, None, R]: ...
+    def aio(self, *args: Any, **kwargs: Any) -> Coroutine[None, None, R]:
         """Call the task from async code: a step in a workflow, a thread elsewhere."""
         step_id = kwargs.pop("step_id", None)
         scope = current.get()

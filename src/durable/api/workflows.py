@@ -150,7 +150,7 @@ class WorkflowFunction(Generic[P, R]):
 
     def _call_async(
         self, run_id: str | None, args: Any, kwargs: Any, *, attach: bool = False
-    ) -> Coroutine[Any, Any, R]:
+    ) -> Coroutine[None, None, R]:
         scope = current.get()
         if isinstance(scope, BodyScope):
             refuse_in_thread(scope, f"workflow {self.name!r}", f"{self.name}.sync(...)")
@@ -180,14 +180,14 @@ class WorkflowFunction(Generic[P, R]):
         """Run the workflow from plain code, or as a child of a plain workflow, and block until it has ended."""
         return self._call_plain(None, args, kwargs)
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run the workflow from async code, or as a child of an async workflow."""
         return self._call_async(None, args, kwargs)
 
     # Starting -------------------------------------------------------------------------------------------------------
 
     @overload
-    def start(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, RunHandle[R]]: ...
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, RunHandle[R]]: ...
     @overload
     def start(
         self,
@@ -199,8 +199,8 @@ class WorkflowFunction(Generic[P, R]):
         deadline: Duration | None = None,
         on_conflict: OnConflict = "error",
         **kwargs: Any,
-    ) -> Coroutine[Any, Any, RunHandle[R]]: ...
-    def start(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, RunHandle[R]]:
+    ) -> Coroutine[None, None, RunHandle[R]]: ...
+    def start(self, *args: Any, **kwargs: Any) -> Coroutine[None, None, RunHandle[R]]:
         """Queue a run for any worker and return its handle at once. A second start with the same id attaches.
 
         The options of `workflow.options` may be given among the arguments: `order.start("42", delay=60)`. A name
@@ -242,10 +242,10 @@ class AsyncWorkflow(WorkflowFunction[P, R]):
     """A workflow written as `async def`, or as a generator."""
 
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]: ...
     @overload
-    def __call__(self, *args: Any, step_id: str, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: Any, step_id: str, **kwargs: Any) -> Coroutine[None, None, R]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[None, None, R]:
         """Run the workflow here and return its result; run again after a crash, it goes on where it was.
 
         In a workflow, this is a child run.
@@ -261,7 +261,7 @@ class AsyncWorkflow(WorkflowFunction[P, R]):
             return self.in_body(*args, step_id=step_id, **kwargs)
         return self._call_async(None, args, kwargs)
 
-    def run(self, run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def run(self, run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run the workflow under an id of your own; otherwise as calling it."""
         return self._call_async(ids.check_id(run_id), args, kwargs)
 
@@ -327,7 +327,7 @@ class Launch(Generic[P, R]):
         await workflow._app._queue_run(start, attach=self._attach)
         return RunHandle(workflow._app, start.run_id, workflow.spec)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run the workflow here under these options, and return its result."""
         if self._delay_ms is not None or self._at_ms is not None:
             raise UsageError("a delayed run cannot be called: start it and await its handle")
