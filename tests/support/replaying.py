@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
-from durable import DecodeError, NonDeterminismError, RunSetAside, Workflow, WorkflowError
+from durable import Deadlock, DecodeError, NonDeterminismError, RunSetAside, Workflow, WorkflowError
 from durable.core.records import Entry, Kind, Status, WorkerId
 from durable.runtime import activation
 from durable.runtime.scope import TaskScope, current
@@ -258,6 +258,11 @@ def _part(advance: Advance, count: int) -> Advance:
 def is_trouble(result: Any) -> bool:
     """Is this what a run gives that was set aside?"""
     return isinstance(result, (RunSetAside, NonDeterminismError, WorkflowError, DecodeError))
+
+
+def is_deadlock(result: Any) -> bool:
+    """Is this what a run gives whose branches wait for each other?"""
+    return isinstance(result, Deadlock) or (isinstance(result, RunSetAside) and result.reason == "deadlock")
 
 
 def journals_at(whole: Played, cut: Cut) -> dict[str, list[Entry]]:
