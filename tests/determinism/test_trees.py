@@ -2,12 +2,14 @@
 
 import random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.comparing import check_every_cut, check_late_takeover
 from tests.support.replaying import cuts, play
 from tests.support.trees import Grower, script_of
+from tests.torture.trees import check
 
 TREES = 300
 LATE_TREES = 60
@@ -42,3 +44,14 @@ def test_a_program_taken_over_late_goes_on_from_its_journal(
     whole = play(script)
     moments = list(cuts(whole.log, within=sliced))
     check_late_takeover(script, whole, moments[place % len(moments)], later_ms)
+
+
+# Each of these once found something: a retry that nobody woke, a swallowed cancellation that was not noticed, a
+# suspension decided before the body went on, an orphaned child, a message received twice, a loop that never rested.
+REMEMBERED = (1, 5, 8, 34, 36, 94, 130, 158, 186, 211, 350, 367, 381, 482, 513, 601, 848, 890, 2011, 3271, 3312)
+REMEMBERED_LATER = (21742, 22016, 22674)
+
+
+@pytest.mark.parametrize("seed", REMEMBERED + REMEMBERED_LATER)
+def test_a_program_that_once_found_a_mistake_finds_none(seed: int) -> None:
+    check(seed)

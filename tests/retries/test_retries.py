@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
 import durable
 from durable import GiveUp, TaskTimedOut
-from durable.backoff import constant, exponential, linear
+from durable.backoff import constant, linear
 from tests.runs.kit import Apps, Died, abandon, dies, eventually, flow, forward, live, state
 from tests.support.clock import START_MS, VirtualClock
 
@@ -71,60 +70,6 @@ async def test_defaults_of_the_application_hold_for_tasks_that_do_not_say(make_a
 
     await run()
     assert tried == {"default": 3, "own": 2, "once": 1}
-
-
-async def test_a_users_own_backoff_is_called_with_0_first(app):
-    asked: list[int] = []
-
-    def own(attempt: int) -> float:
-        asked.append(attempt)
-        return 0.0
-
-    @app.task(retries=3, backoff=own)
-    async def fails() -> None:
-        raise Flaky
-
-    @app.workflow
-    async def run() -> None:
-        await fails()
-
-    with pytest.raises(Flaky):
-        await run()
-    assert asked == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("backoff", "waits"),
-    [
-        (exponential(base=2, max=60), [2, 4, 8, 16, 32, 60, 60]),
-        (exponential(base=3, max=10), [3, 9, 10]),
-        (exponential(), [2, 4, 8]),
-        (linear(start=2, step=3), [2, 5, 8]),
-        (linear(start=2, step=3, max=6), [2, 5, 6, 6]),
-        (constant(5), [5, 5]),
-    ],
-)
-def test_the_waits_of_strategies(backoff, waits):
-    assert [backoff(k) for k in range(len(waits))] == waits
-    assert backoff(10**6) >= waits[-1]
-
-
-@pytest.mark.parametrize("make", [exponential, linear, constant])
-def test_jitter_shortens_a_wait_by_at_most_its_share(make):
-    first = (8,) if make is not exponential else (8, 100)
-    waits = [make(*first, jitter=0.25)(0) for _ in range(500)]
-    assert 6 <= min(waits) < 6.5
-    assert 7.5 < max(waits) <= 8
-
-
-def test_strategies_refuse_what_cannot_be():
-    for make in (
-        lambda: exponential(0.5), lambda: exponential(2, -1), lambda: linear(-1), lambda: linear(1, -1),
-        lambda: constant(-1), lambda: constant(1, jitter=1.5), lambda: exponential(jitter=-0.1),
-        lambda: constant(float("nan")),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match="expected"):
-            make()
 
 
 async def test_a_wait_over_a_second_suspends_the_run(make_app: Apps):
@@ -318,113 +263,6 @@ async def test_which_errors_are_tried_again(app, options, error, attempts):
     assert tried == attempts
 
 
-async def test_an_attempt_over_its_timeout_is_a_failure_that_is_retried(app):
-    tried = 0
-    cancelled = 0
-
-    @app.task(retries=2, backoff=constant(0), timeout=timedelta(milliseconds=20))
-    async def slow() -> str:
-        nonlocal tried, cancelled
-        tried += 1
-        try:
-            await asyncio.sleep(3600 if tried < 3 else 0)
-        except asyncio.CancelledError:
-            cancelled += 1
-            raise
-        return f"attempt {tried}"
-
-    @app.workflow(id="run")
-    async def run() -> str:
-        return await slow()
-
-    assert await run() == "attempt 3"
-    assert cancelled == 2
-    errors = [e.error for e in await app.runs.history("run") if e.status == "retry"]
-    assert [str(e) for e in errors] == ["task 'slow' ran into its timeout of 0.02 s"] * 2
-
-
-async def test_a_task_over_its_timeout_for_good_raises_a_timeout_error(app):
-    @app.task(retries=0, timeout=0.02)
-    async def slow() -> None:
-        await asyncio.sleep(3600)
-
-    @app.workflow
-    async def run() -> str:
-        try:
-            await slow()
-        except TimeoutError as error:
-            return f"{type(error).__name__}: {error}"
-        return ""
-
-    assert await run() == "TaskTimedOut: task 'slow' ran into its timeout of 0.02 s"
-    assert issubclass(TaskTimedOut, TimeoutError)
-
-
-async def test_a_plain_task_over_its_timeout_is_left_alone_and_its_result_ignored(app):
-    import threading
-
-    release = threading.Event()
-
-    @app.task(retries=0, timeout=0.02)
-    def slow() -> str:
-        release.wait(5)
-        return "late"
-
-    @app.workflow
-    async def run() -> str:
-        try:
-            return await slow.aio()
-        except TimeoutError:
-            return "timed out"
-
-    assert await run() == "timed out"
-    release.set()
-
-
-async def test_a_deadline_bounds_all_attempts_together(make_app: Apps):
-    clock = VirtualClock()
-    app = make_app(clock=clock)
-    tried: list[int] = []
-
-    @app.task(retries=100, backoff=constant(60), deadline=150)
-    async def fails() -> None:
-        tried.append((clock.now_ms() - START_MS) // 1000)
-        raise Flaky(len(tried))
-
-    @app.workflow(id="run")
-    async def run() -> None:
-        await fails()
-
-    async with app:
-        handle = await run.start()
-        for n in (1, 2):
-            await eventually(lambda: len(tried) == n)  # noqa: B023
-            await state(app, "run", "suspended")
-            await eventually(lambda: clock.next_at is not None)
-            forward(clock, 60)
-        with pytest.raises(Flaky, match="3"):
-            await handle.result()
-    assert tried == [0, 60, 120]
-
-
-async def test_a_deadline_interrupts_the_attempt_that_runs_into_it(app):
-    tried = 0
-
-    @app.task(retries=5, backoff=constant(0), deadline=0.05)
-    async def slow() -> None:
-        nonlocal tried
-        tried += 1
-        await asyncio.sleep(3600)
-
-    @app.workflow
-    async def run() -> None:
-        await slow()
-
-    with pytest.raises(TaskTimedOut, match=r"deadline of 0\.05 s"):
-        await run()
-    assert tried == 1
-
-
 async def test_options_may_be_changed_for_one_call(app):
     tried = 0
 
@@ -451,41 +289,6 @@ async def test_options_may_be_changed_for_one_call(app):
 
     await run()
     assert tried == 1 + 3 + 6
-
-
-async def test_a_backoff_that_is_no_number_or_raises_does_not_stop_the_run(app):
-    tried = 0
-
-    @app.task(retries=2, backoff=lambda k: float("nan") if k == 0 else -5.0)
-    async def fails() -> None:
-        nonlocal tried
-        tried += 1
-        raise Flaky
-
-    @app.workflow
-    async def run() -> None:
-        await fails()
-
-    with pytest.raises(Flaky):
-        await run()
-    assert tried == 3
-
-
-async def test_a_backoff_that_raises_fails_the_step_with_its_error_in_sight(app):
-    def broken(attempt: int) -> float:
-        raise ZeroDivisionError("in the backoff")
-
-    @app.task(retries=2, backoff=broken)
-    async def fails() -> None:
-        raise Flaky("in the task")
-
-    @app.workflow
-    async def run() -> None:
-        await fails()
-
-    with pytest.raises((Flaky, ZeroDivisionError)):
-        async with asyncio.timeout(5):
-            await run()
 
 
 async def test_results_are_not_confused_by_many_retrying_branches(app):

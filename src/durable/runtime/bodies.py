@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from durable.core.places import arguments_place
 from durable.errors import DecodeError, UsageError
@@ -22,6 +22,10 @@ from durable.runtime.steps import Operation
 if TYPE_CHECKING:
     from durable.runtime.activation import Activation
     from durable.runtime.engine import Engine
+
+
+UNWIND_SECONDS: Final = 0.2
+"""Longest wait for the `finally` of a plain body that is unwound; after it, that goes on by itself."""
 
 
 class Bodies:
@@ -161,6 +165,9 @@ class ThreadBody:
         if self._thread is not None and self._thread.is_alive():
             self._answer = (None, Evicted())
             self._go.release()
+            if not self._act.computing:
+                # It stood still, so only its plain `finally` is left to run, as an async body's would here.
+                self._thread.join(UNWIND_SECONDS)
 
     def _run(self) -> None:
         try:
