@@ -399,6 +399,8 @@ class Activation:
             if op.key not in self._begun_early:
                 op.begin()
         self.tell(self._pending)
+        if self._swallowed and not self.arrivals.cancel_requested:
+            self.arrivals.request(CANCEL, _ONCE_MORE)
         self.ring()
 
     def arrive(self, op: Operation, status: Status, data: bytes, value: Any, *, took: int = 0, due_at: int = 0) -> None:
@@ -483,11 +485,13 @@ class Activation:
 
         Inside `except` and `finally` the cancellation is still the current exception: that is compensation, and runs.
         """
-        if self.journal.replaying or self._swallowed or asyncio.current_task(self.loop) is not self.root:
+        if self._swallowed or asyncio.current_task(self.loop) is not self.root:
             return
         if not self.compensates and not handles_cancellation(sys.exception()):
+            # Behind the journal's end it is asked for now; before that, a recorded one follows, or `_go_live` asks.
             self._swallowed = True
-            self.arrivals.request(CANCEL, _ONCE_MORE)
+            if not self.journal.replaying:
+                self.arrivals.request(CANCEL, _ONCE_MORE)
 
     # Turns ----------------------------------------------------------------------------------------------------------
 
