@@ -110,6 +110,8 @@ class Activation:
         """Why the activation cannot go on."""
         self.straggling_since: int | None = None
         """When the body had ended while attempts were still running."""
+        self.has_limits = spec.timeout_ms is not None or run.deadline_at is not None
+        """Is the run's time limited at all?"""
         self.cancel_reason = ""
         self.active_since = host.clock.now_ms()
         self._pending = pending
@@ -633,7 +635,7 @@ class Activation:
 
     def _next_due(self) -> int | None:
         due = min(self.timers.values(), default=None)
-        limits = self.limits_at()
+        limits = self.limits_at() if self.has_limits else None
         if limits is not None and (due is None or limits < due):
             return limits
         return due
@@ -699,8 +701,14 @@ class Activation:
     @property
     def winds_down(self) -> bool:
         """Does the run leave as soon as it can? Nothing new is started for it here."""
-        leaves = self._release_at is not None or self.arrivals.pause_requested
-        return leaves or self.is_over or self.journal.position >= self.host.options.history_max
+        return (
+            self._release_at is not None
+            or self.arrivals.pause_requested
+            or self.trouble is not None
+            or self._decided
+            or self.dead
+            or self.journal.position >= self.host.options.history_max
+        )
 
     def evict(self) -> None:
         """End the body without its having a say; nothing is recorded."""

@@ -45,13 +45,13 @@ class Callers:
         host = self._host
         await host.ready()
         answer = host.committer.submit(start._replace(worker=host.worker_id))
-        end: asyncio.Future[asyncio.Future[Ended]] = host.loop.create_future()
+        end: list[asyncio.Future[Ended]] = []
         # Whatever becomes of the caller meanwhile: a run that was claimed for us has to be executed. And its end may
         # come before the caller is awake.
         answer.add_done_callback(lambda answered: self._started(answered, start, end))
         outcome = await asyncio.shield(answer)
         if isinstance(outcome, Started):
-            return await (await end)
+            return await end[0]
         assert isinstance(outcome, Existing)
         record = outcome.record
         conflict = conflict_of(record, start)
@@ -59,14 +59,12 @@ class Callers:
             raise conflict
         return await self._go_on(record)
 
-    def _started(
-        self, answered: asyncio.Future[Outcome], start: Start, end: asyncio.Future[asyncio.Future[Ended]]
-    ) -> None:
+    def _started(self, answered: asyncio.Future[Outcome], start: Start, end: list[asyncio.Future[Ended]]) -> None:
         if answered.cancelled() or answered.exception() is not None:
             return
         outcome = answered.result()
         if isinstance(outcome, Started):
-            end.set_result(self._await_end(outcome.record))
+            end.append(self._await_end(outcome.record))
             self._host.claims.watch(outcome.record)
             if outcome.record.key not in self._host.active:  # else: a second call at the same moment, told the same
                 self._host.activate_new(outcome, start)

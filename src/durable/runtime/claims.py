@@ -30,10 +30,13 @@ CLAIM_MAX: Final = 200
 EXPIRE_SECONDS: Final = 0.4
 """How often to look for dead workers: a takeover is due within a second (reliability T20)."""
 
+REGISTRATION_SECONDS: Final = 5.0
+"""How often to see whether others took this worker for dead; at once after it was fenced."""
+
 SWEEP_SECONDS: Final = 10.0
 """How often to look for runs that were not woken although what they wait for is there."""
 
-REST_POLL_SECONDS: Final = 0.02
+REST_POLL_SECONDS: Final = 0.03
 """How often to look for commits of other processes when there was none for a while: 0.5 % of a core."""
 
 LIVELY_SECONDS: Final = 1.0
@@ -66,6 +69,7 @@ class Claims:
         self._looking = False
         self._expiring = False
         self._swept_at = 0.0
+        self._registration_seen_at = 0.0
         self._complained = False
 
     # Life -----------------------------------------------------------------------------------------------------------
@@ -288,6 +292,7 @@ class Claims:
 
     def check_registration(self) -> None:
         """We were fenced: are we thought dead?"""
+        self._registration_seen_at = 0.0
         self._expire_soon(0.0)
 
     def _expire_soon(self, seconds: float) -> None:
@@ -315,8 +320,10 @@ class Claims:
         host = self._host
         host.store.beat()
         expired = await host.store.expire()
-        if not await host.store.registered(host.worker_id):
-            await host.begin_again()
+        if host.loop.time() - self._registration_seen_at > REGISTRATION_SECONDS:
+            self._registration_seen_at = host.loop.time()
+            if not await host.store.registered(host.worker_id):
+                await host.begin_again()
         if host.loop.time() - self._swept_at > SWEEP_SECONDS:
             self._swept_at = host.loop.time()
             self.due(await host.store.sweep())

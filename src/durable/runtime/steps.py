@@ -243,9 +243,9 @@ class TaskOperation(Operation):
 
     def _execute(self) -> None:
         act = self.act
-        if act.open.get(self.key) is not self or act.is_over:
+        if act.open.get(self.key) is not self:
             self.wanted = False
-        elif not act.winds_down or self.begun > self.attempt:
+        elif not act.winds_down or (self.begun > self.attempt and not act.is_over):
             # An at-most-once attempt whose marker is recorded starts even then: nobody may ever start it again.
             self.wanted = False
             self.running = True
