@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from durable.core.records import Status
@@ -12,6 +11,7 @@ from durable.core.retry import next_attempt_at
 from durable.errors import EncodeError, GiveUp
 from durable.runtime.scope import TaskScope, current
 from durable.runtime.steps import MISSING, TaskOperation
+from durable.store.threads import DaemonPool
 
 if TYPE_CHECKING:
     from durable.runtime.activation import Activation
@@ -37,7 +37,7 @@ class Executor:
     def __init__(self, host: Engine, threads_max: int = THREADS_DEFAULT) -> None:
         self._host = host
         self._threads_max = threads_max
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: DaemonPool | None = None
         self._attempts: dict[TaskOperation, asyncio.Task[None]] = {}
 
     def execute(self, op: TaskOperation) -> None:
@@ -135,7 +135,7 @@ class Executor:
         if op.spec.is_async:
             return await op.spec.fn(*op.args, **op.kwargs)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="durable-task")
+            self._pool = DaemonPool(self._threads_max, "durable-task")
         context = contextvars.copy_context()
         return await self._host.loop.run_in_executor(self._pool, lambda: context.run(_call_plain, op))
 

@@ -8,7 +8,6 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
@@ -32,6 +31,7 @@ from durable.store.sqlite.schema import SCHEMA_VERSION
 from durable.store.sqlite.transaction import Transaction
 from durable.store.sqlite.url import Durability, checked_durability
 from durable.store.sqlite.writer import Writer
+from durable.store.threads import DaemonPool
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class SQLiteRunStore(Inherited):
         self._locks = WorkerLocks(self._path)
         self._observer = Observer(limits.stopped_s, limits.hang_s)
         self._readers: dict[bool, Reader] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: DaemonPool | None = None
         self._clock: Clock | None = None
         self._seen_version = 0
         self._told: set[WorkerId] = set()
@@ -344,7 +344,7 @@ class SQLiteRunStore(Inherited):
         """Read in a thread and on a connection for that: for what may take longer than a loop should wait."""
         self._check_open()
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "durable-sqlite-read")
+            self._pool = DaemonPool(1, "durable-sqlite-read")
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._browse, read)
 
     def _browse(self, read: Callable[[Reader], T]) -> T:
