@@ -15,7 +15,9 @@ from tests.torture.trees import check
 # coroutine unawaited. That is the program's doing, and no branch of ours.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine 'TreeBody.*' was never awaited:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <coroutine object TreeBody:pytest.PytestUnraisableExceptionWarning"
+    ),
 ]
 
 

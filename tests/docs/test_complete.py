@@ -44,7 +44,7 @@ OVERLOADED = {"task": Workflow.task, "workflow": Workflow.workflow}
 
 
 def parameters(function: object) -> list[str]:
-    found = inspect.signature(function).parameters.values()
+    found = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
     return [p.name for p in found if p.name not in ("self", "fn", "args", "kwargs", "where", "_")]
 
 

@@ -109,7 +109,7 @@ def test_f_3_sleep_takes_seconds_and_returns_nothing(file):
 
     assert live(wf, sleeps) == [None, None, None]
     with pytest.raises(TypeError):
-        durable.sleep("1")
+        durable.sleep("1")  # type: ignore[arg-type]
 
 
 def test_f_4_an_uninterrupted_sleep_lasts_as_long_as_it_says_and_little_more(file):

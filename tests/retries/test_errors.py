@@ -189,7 +189,7 @@ def test_odd_errors_do_no_harm(make_app: Apps):
         def named(name: str = "", **options: object):
             return make_app(f"app {number}", **options)  # noqa: B023
 
-        first, second = twice(named, fail)
+        first, second = twice(named, fail)  # type: ignore[arg-type]
         assert isinstance(first, Exception)
         assert type(first) is type(second)
 

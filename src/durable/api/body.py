@@ -56,6 +56,3 @@ def refuse_in_thread(scope: BodyScope, what: str, instead: str) -> None:
     """Refuse the awaitable form in a plain body, where nothing can await it."""
     if scope.thread is not None:
         raise UsageError(f"{what} cannot be awaited in a plain (def) workflow: call {instead}")
-
-
-Coro = Coroutine[Any, Any, T]
