@@ -52,7 +52,6 @@ def named(coro: Coroutine[Any, Any, T], name: str) -> Coroutine[Any, Any, T]:
     return coro
 
 
-def refuse_in_thread(scope: BodyScope, what: str, instead: str) -> None:
-    """Refuse the awaitable form in a plain body, where nothing can await it."""
-    if scope.thread is not None:
-        raise UsageError(f"{what} cannot be awaited in a plain (def) workflow: call {instead}")
+def blocks(what: str, instead: str) -> UsageError:
+    """Return the error for an awaitable form in a plain body, where nothing can await it."""
+    return UsageError(f"{what} cannot be awaited in a plain (def) workflow: call {instead}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from durable.api.body import named, refuse_in_thread, running_loop
+from durable.api.body import blocks, named, running_loop
 from durable.api.durations import Duration, optional_ms
 from durable.api.signatures import Signature
 from durable.core.ids import check_id
@@ -81,7 +81,13 @@ class Task(Generic[P, R]):
     def _operation(self, scope: BodyScope, args: Any, kwargs: Any, step_id: str | None) -> TaskOperation:
         if step_id is not None:
             check_id(step_id, f"step id of task {self.name!r}")
-        return TaskOperation(scope.activation, self.spec, self._options, (*self._bound, *args), kwargs, step_id)
+        if self._bound:
+            args = (*self._bound, *args)
+        return TaskOperation(scope.activation, self.spec, self._options, args, kwargs, step_id)
+
+    async def _step(self, scope: BodyScope, args: Any, kwargs: Any, step_id: str | None) -> Any:
+        # The operation is made when this coroutine first runs: operations are numbered in the order in which they start.
+        return await self._operation(scope, args, kwargs, step_id)
 
     async def in_body(self, *args: Any, step_id: str | None = None, **kwargs: Any) -> Any:
         """Call the task as a step of the body that runs on this loop, whatever colour the task has."""
@@ -116,8 +122,9 @@ class AsyncTask(Task[P, R]):
         scope = current.get()
         if not isinstance(scope, BodyScope):
             return self._fn(*self._bound, *args, **kwargs)  # type: ignore[no-any-return]
-        refuse_in_thread(scope, f"async task {self.name!r}", f"{self.name}.sync(...)")
-        return named(self.in_body(*args, step_id=step_id, **kwargs), self.name)
+        if scope.thread is not None:
+            raise blocks(f"async task {self.name!r}", f"{self.name}.sync(...)")
+        return named(self._step(scope, args, kwargs, step_id), self.spec.name)
 
     aio = __call__
 
@@ -175,8 +182,9 @@ class PlainTask(Task[P, R]):
         scope = current.get()
         if not isinstance(scope, BodyScope):
             return asyncio.to_thread(self._fn, *self._bound, *args, **kwargs)
-        refuse_in_thread(scope, f"{self.name}.aio()", f"{self.name}(...)")
-        return named(self.in_body(*args, step_id=step_id, **kwargs), self.name)
+        if scope.thread is not None:
+            raise blocks(f"{self.name}.aio()", f"{self.name}(...)")
+        return named(self._step(scope, args, kwargs, step_id), self.spec.name)
 
 
 def make_task(fn: Callable[..., Any], name: str | None, options: TaskOptions) -> Task[Any, Any]:

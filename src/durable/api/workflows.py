@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from durable.api.body import body_scope, named, refuse_in_thread, running_loop
+from durable.api.body import blocks, body_scope, named, running_loop
 from durable.api.durations import Duration, moment_ms, to_ms
 from durable.api.handles import RunHandle, value_of
 from durable.api.signatures import Signature
@@ -153,7 +153,8 @@ class WorkflowFunction(Generic[P, R]):
     ) -> Coroutine[None, None, R]:
         scope = current.get()
         if isinstance(scope, BodyScope):
-            refuse_in_thread(scope, f"workflow {self.name!r}", f"{self.name}.sync(...)")
+            if scope.thread is not None:
+                raise blocks(f"workflow {self.name!r}", f"{self.name}.sync(...)")
             return named(self._in_body_as(run_id, args, kwargs), self.name)
         self._refuse_in_task()
         return self._direct(run_id, args, kwargs, attach=attach)
@@ -333,7 +334,8 @@ class Launch(Generic[P, R]):
             raise UsageError("a delayed run cannot be called: start it and await its handle")
         scope = current.get()
         if isinstance(scope, BodyScope):
-            refuse_in_thread(scope, f"workflow {self._workflow.name!r}", f"{self._workflow.name}.sync(...)")
+            if scope.thread is not None:
+                raise blocks(f"workflow {self._workflow.name!r}", f"{self._workflow.name}.sync(...)")
             return self._in_body(args, kwargs)
         return self._direct(args, kwargs)
 

@@ -33,13 +33,14 @@ class Journal:
         began_at: Time of the first claim, in milliseconds: the body's time before the first entry.
     """
 
-    __slots__ = ("_apart", "_cursor", "_end", "_newest_at", "_patches", "_recorded", "_run_id", "last_at")
+    __slots__ = ("_apart", "_cursor", "_end", "_newest_at", "_next", "_patches", "_recorded", "_run_id", "last_at")
 
     def __init__(self, run_id: str, entries: list[Entry], began_at: int) -> None:
         self._run_id = run_id
         # Rewind marks account for gaps; the body never saw what was dropped.
         self._recorded = [e for e in entries if e.kind is not Kind.RUN or e.name != "rewind"]
         self._cursor = 1
+        self._next = self._recorded[1] if len(self._recorded) > 1 else None
         self._end = entries[-1].position + 1 if entries else 0
         self._patches: dict[str, bool] = {}
         self._apart: dict[str, list[Entry]] = {}
@@ -60,19 +61,19 @@ class Journal:
     @property
     def replaying(self) -> bool:
         """Is there a recorded entry that has not been taken?"""
-        return self._cursor < len(self._recorded)
+        return self._next is not None
 
     def peek(self) -> Entry | None:
         """Return the next recorded entry, None at the end."""
-        return self._recorded[self._cursor] if self._cursor < len(self._recorded) else None
+        return self._next
 
     # Taking what is recorded ----------------------------------------------------------------------------------------
 
     def is_next(self, op: Identity) -> bool:
         """Is the next recorded entry this operation's?"""
-        if self._cursor >= len(self._recorded):
+        entry = self._next
+        if entry is None:
             return False
-        entry = self._recorded[self._cursor]
         if op.seq is not None:
             return entry.seq == op.seq
         return entry.step_id == op.step_id and entry.seq is None and entry.step_id is not None
@@ -83,8 +84,10 @@ class Journal:
         Raises:
             NonDeterminismError: it recorded another kind, name or other arguments.
         """
-        entry = self._recorded[self._cursor]
-        self._check(entry, op)
+        entry = self._next
+        assert entry is not None
+        if entry.kind is not op.kind or entry.name != op.name or entry.digest != op.digest:
+            raise self.diverged(entry, _describe(op))
         self._advance(entry)
         return entry
 
@@ -125,23 +128,31 @@ class Journal:
 
     def take_any(self) -> Entry:
         """Take the next entry, whatever it is about; it concerns the run itself."""
-        entry = self._recorded[self._cursor]
+        entry = self._next
+        assert entry is not None
         self._advance(entry)
         return entry
 
     def _advance(self, entry: Entry) -> None:
-        self._cursor += 1
-        if _moves_time(entry.kind, entry.status):
-            self.last_at = max(self.last_at, entry.at)
-        self._newest_at = max(self._newest_at, entry.at)
+        self._pass()
+        at = entry.at
+        if at > self.last_at and _moves_time(entry.kind, entry.status):
+            self.last_at = at
+        if at > self._newest_at:
+            self._newest_at = at
+
+    def _pass(self) -> None:
+        cursor = self._cursor = self._cursor + 1
+        self._next = self._recorded[cursor] if cursor < len(self._recorded) else None
 
     # Operations with a step id, which may be moved and inserted -----------------------------------------------------
 
     def set_apart(self) -> None:
         """Pass over the next entry, whose step id the code has not come to yet; it is taken when the code does."""
-        entry = self._recorded[self._cursor]
+        entry = self._next
+        assert entry is not None
         assert entry.step_id is not None
-        self._cursor += 1
+        self._pass()
         self._apart.setdefault(entry.step_id, []).append(entry)
 
     def take_apart(self, op: Identity) -> list[Entry]:
@@ -167,6 +178,7 @@ class Journal:
             if entry.seq is None and entry.step_id is not None and entry.step_id in ops:
                 self._check(entry, ops[entry.step_id])
                 del self._recorded[index]
+                self._next = self._recorded[self._cursor] if self._cursor < len(self._recorded) else None
                 self.last_at = max(self.last_at, entry.at)
                 return entry
         return None

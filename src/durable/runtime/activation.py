@@ -197,11 +197,8 @@ class Activation:
 
     def _take_begun(self, op: Operation) -> bool:
         """Take the entry that was recorded when the operation was issued, if there was one."""
-        journal = self.journal
-        if not journal.is_next(op):
-            return False
-        entry = journal.peek()
-        if entry is None or entry.status is not Status.BEGUN:
+        entry = self.journal.peek()
+        if entry is None or entry.status is not Status.BEGUN or not self.journal.is_next(op):
             return False
         op.recorded(self._take(op))
         return True
@@ -504,8 +501,9 @@ class Activation:
         self._then = _GO_ON  # what was decided before does not hold once something more is applied
         until = perf_counter() + PUMP_SECONDS
         try:
-            while self._pump(until):
-                if self._hands_over():
+            while self.loop.is_blocked or self._pump(until):
+                if self.computing:
+                    self._hand_over()
                     return
                 if not self._step():
                     self._decide()
@@ -520,8 +518,6 @@ class Activation:
         self.host.turn_soon(self)
 
     def _pump(self, until: float) -> bool:
-        if self.loop.is_blocked:
-            return True
         if self.host.options.strict:
             with strict.Watch(self.run_id, self.forbid):
                 done = self.loop.pump(until)
@@ -533,12 +529,10 @@ class Activation:
             )
         return done
 
-    def _hands_over(self) -> bool:
-        """Let the thread of a plain body compute, if the pump has come to that; nothing is applied until it asks."""
-        if self.computing:
-            self.flush()
-            self.host.bodies.resume(self)
-        return self.computing
+    def _hand_over(self) -> None:
+        """Let the thread of a plain body compute; nothing is applied until it asks."""
+        self.flush()
+        self.host.bodies.resume(self)
 
     def _step(self) -> bool:
         """Apply one entry, if there is one to apply; the loop is blocked."""
@@ -600,7 +594,7 @@ class Activation:
             self.outbox.entries.clear()
 
     def _wait(self) -> None:
-        due_at = self._next_due()
+        due_at = self._next_due() if self.timers or self.has_limits else None
         if self._is_busy():
             if due_at is not None:
                 self.host.alarms.ring_at(due_at, self)

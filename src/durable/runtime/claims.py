@@ -36,8 +36,8 @@ REGISTRATION_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 10.0
 """How often to look for runs that were not woken although what they wait for is there."""
 
-REST_POLL_SECONDS: Final = 0.03
-"""How often to look for commits of other processes when there was none for a while: 0.5 % of a core."""
+REST_POLL_SECONDS: Final = 0.04
+"""How often to look for commits of other processes when there was none for a while: half a percent of a core."""
 
 LIVELY_SECONDS: Final = 1.0
 """Time after a commit of another process in which the engine's `poll_seconds` counts instead."""

@@ -30,6 +30,11 @@ class TaskSpec:
     is_async: bool
     result_type: Any
     options: TaskOptions
+    label: str = field(init=False)
+    """What error messages call the result; every step needs it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", f"result of task {self.name!r}")
 
 
 @dataclass(frozen=True, slots=True)

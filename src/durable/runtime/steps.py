@@ -195,7 +195,7 @@ class TaskOperation(Operation):
 
     @property
     def label(self) -> str:
-        return f"result of task {self.name!r}"
+        return self.spec.label
 
     @property
     def holds_lease(self) -> bool:
