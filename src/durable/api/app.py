@@ -34,7 +34,7 @@ from durable.runtime.clock import Clock, SystemClock
 from durable.runtime.engine import Engine, EngineOptions
 from durable.runtime.scope import BodyScope, current
 from durable.runtime.specs import Body, WorkflowSpec
-from durable.runtime.steps import CallOperation, MessageOperation, WaitOperation
+from durable.runtime.waits import CallOperation, MessageOperation, WaitOperation
 from durable.store.base import RunStore
 from durable.store.memory import MemoryStore
 from durable.store.operations import Answer, Existing, NotFound, NotOpen, Send, Settle, Start
@@ -368,7 +368,7 @@ class Workflow:
         token = secrets.token_hex(8)
         if isinstance(scope, BodyScope):
             act = scope.activation
-            token = f"{act.run_id}/{act.run.continuation}/{act.seq + 1}"
+            token = f"{act.run_id}/{act.run.continuation}/{act.frontier.seq + 1}"
             settle = Settle(self.name, promise, True, data, token)
             return bool(await CallOperation(act, Kind.CALL, f"complete {name}", settle))
         engine = await self._engine()
@@ -397,7 +397,7 @@ class Workflow:
         scope = current.get()
         if isinstance(scope, BodyScope):
             act = scope.activation
-            message_id = id or f"{act.run_id}/{act.run.continuation}/{act.seq + 1}"
+            message_id = id or f"{act.run_id}/{act.run.continuation}/{act.frontier.seq + 1}"
             await CallOperation(act, Kind.CALL, f"send {name}", Send(self.name, run_id, message_id, name, data))
             return
         engine = await self._engine()

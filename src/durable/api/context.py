@@ -49,7 +49,7 @@ class GeneratorContext:
 
     def _asks(self) -> None:
         # Called from the generator's own frame: only here can be seen whether it is handling its cancellation.
-        self._act.compensates = handles_cancellation(sys.exception())
+        self._act.interruptions.compensates = handles_cancellation(sys.exception())
 
     def run(self, function: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Yield this to call a task or child workflow and get its result."""

@@ -14,7 +14,7 @@ from durable.errors import RunNotFound
 from durable.runtime.endings import Ended
 from durable.runtime.scope import BodyScope, current
 from durable.runtime.specs import WorkflowSpec
-from durable.runtime.steps import ChildOperation
+from durable.runtime.waits import ChildOperation
 
 if TYPE_CHECKING:
     from durable.api.app import Workflow

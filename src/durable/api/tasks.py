@@ -86,7 +86,7 @@ class Task(Generic[P, R]):
         return TaskOperation(scope.activation, self.spec, self._options, args, kwargs, step_id)
 
     async def _step(self, scope: BodyScope, args: Any, kwargs: Any, step_id: str | None) -> Any:
-        # The operation is made when this coroutine first runs: operations are numbered in the order in which they start.
+        # Made when this coroutine first runs: operations are numbered in the order in which they start.
         return await self._operation(scope, args, kwargs, step_id)
 
     async def in_body(self, *args: Any, step_id: str | None = None, **kwargs: Any) -> Any:

@@ -19,7 +19,7 @@ from durable.errors import UsageError
 from durable.runtime.activation import Activation
 from durable.runtime.scope import BodyScope, TaskScope, current
 from durable.runtime.specs import Body, WorkflowSpec
-from durable.runtime.steps import CallOperation, ChildOperation
+from durable.runtime.waits import CallOperation, ChildOperation
 from durable.store.operations import Start
 
 if TYPE_CHECKING:

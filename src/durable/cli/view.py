@@ -101,7 +101,7 @@ class Watch:
     def _under_way(self, record: RunRecord, now: int) -> list[str]:
         if self._act is None or record.state not in (RunState.RUNNING, RunState.SUSPENDED):
             return []
-        return [_under_way(op, now) for op in list(self._act.open.values())]
+        return [_under_way(op, now) for op in list(self._act.frontier.open.values())]
 
 
 def _under_way(op: Operation, now: int) -> str:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,17 +29,19 @@ from durable.errors import (
     ForbiddenInWorkflow,
     HistoryLimit,
     NonDeterminismError,
-    UsageError,
     WorkflowError,
 )
 from durable.runtime import strict
-from durable.runtime.arrivals import CANCEL, LIMITS, Arrival, Arrivals
+from durable.runtime.arrivals import CANCEL, Arrival, Arrivals
 from durable.runtime.endings import Ended, Ending
+from durable.runtime.frontier import Frontier
+from durable.runtime.interruptions import ONCE_MORE, Interruptions
 from durable.runtime.loop import BodyLoop, BodyTimerHandle
 from durable.runtime.outbox import Call, Outbox, Request, answers_of
-from durable.runtime.scope import BodyScope, Evicted, current, handles_cancellation
+from durable.runtime.scope import BodyScope, Evicted, current
 from durable.runtime.specs import WorkflowSpec
-from durable.runtime.steps import MISSING, MessageOperation, Operation, TimerOperation
+from durable.runtime.steps import MISSING, Operation, TimerOperation
+from durable.runtime.waits import MessageOperation
 from durable.runtime.where import place_of
 from durable.store.operations import Advance, Fenced, GoOn, Outcome, Paused, Release, Suspend, Then, Woken
 
@@ -57,14 +59,28 @@ SLOW_PUMP_SECONDS: Final = 1.0
 UNCOMMITTED_MAX: Final = 1_000
 """Entries that may wait for a failing store before the body stops (design §3)."""
 
-OPEN_MAX: Final = 10_000
-"""Operations that may be open at once before the run is set aside as a busy loop (design §3)."""
-
 SHORT_WAIT_MS: Final = 1_000
 """A wait shorter than this keeps the lease (design §3, Suspension)."""
 
 _GO_ON: Final = GoOn()
-_ONCE_MORE: Final = "once more"
+
+
+class Phase(Enum):
+    """What an activation may do; `DESIGN.md` has the transitions."""
+
+    AT_WORK = "at work"
+    """Entries are applied."""
+    DECIDED = "decided"
+    """The run's end is decided, and not yet handed to the store; nothing is applied any more."""
+    LEAVING = "leaving"
+    """An Advance that gives up the run is on its way."""
+    RESTING = "resting"
+    """The run is suspended and this is only kept in the cache: whoever claims it next may be another worker."""
+    GONE = "gone"
+    """The body is unwound, or must not do anything any more."""
+
+
+_PRODUCTIVE: Final = (Phase.AT_WORK, Phase.DECIDED)
 
 
 class Activation:
@@ -80,23 +96,15 @@ class Activation:
         self.journal = Journal(run.run_id, entries, run.started_at or run.created_at)
         seed = f"{host.app}\n{run.run_id}\n{run.continuation}"
         self.loop = BodyLoop(self, seed)  # type: ignore[abstract]
-        self.seq = 0
-        """Operations issued, those with a step_id apart."""
-        self.open: dict[int, Operation] = {}
-        self.timers: dict[int, int] = {}
-        """When open operations want `timer_came`, by key."""
-        self.arrivals = Arrivals(self.open)
+        self.frontier = Frontier(self, self.journal, self.loop)
+        self.arrivals = Arrivals(self.frontier.open)
+        self.interruptions = Interruptions(run, spec.timeout_ms)
         self.outbox = Outbox()
         self.live = False
         """Is the journal exhausted, and everything open begun?"""
         self.durable = self.journal.position
         """Everything before this position is committed."""
-        self.leaving = False
-        """An Advance that gives up the run is on its way."""
-        self.resting = False
-        """The run is suspended and this is only kept in the cache: whoever claims it next may be another worker."""
-        self.dead = False
-        """The body is gone, or must not do anything any more."""
+        self.phase = Phase.AT_WORK
         self.in_flight = 0
         """Attempts that run in this process, withdrawn ones included."""
         self.computing = False
@@ -110,28 +118,12 @@ class Activation:
         """Why the activation cannot go on."""
         self.straggling_since: int | None = None
         """When the body had ended while attempts were still running."""
-        self.has_limits = spec.timeout_ms is not None or run.deadline_at is not None
-        """Is the run's time limited at all?"""
-        self.cancel_reason = ""
         self.active_since = host.clock.now_ms()
         self._pending = pending
-        self._step_ids: dict[str, int] = {}
-        self._memory_ids: dict[str, int] = {}
-        self._begun_early: set[int] = set()
-        """Steps with a step id that were inserted into recorded history: they begin before the journal is exhausted."""
         self._held: deque[tuple[int, Callable[[], object]]] = deque()
         self._then: Then = _GO_ON
-        self._decided = False
-        """The run's end is decided; nothing is applied any more."""
         self._submitted = self.durable
         self._calls: list[Call] = []
-        self._interruptions: dict[str, int] = {}
-        """How often the body was cancelled, by reason."""
-        self._swallowed = False
-        self.compensates = False
-        """A plain or generator body asks from within the `except` or `finally` of its cancellation, as it told us."""
-        self._cancelled_at = 0
-        """Position of a cancellation that is not durable yet."""
         self._closing = False
         """The body has ended, and its branches were cancelled."""
         self._release_at: int | None = None
@@ -154,108 +146,25 @@ class Activation:
 
     # What the body asks for -----------------------------------------------------------------------------------------
 
-    def issue(self, op: Operation) -> None:
-        """Give an operation its identity.
+    def refuse_outside(self) -> None:
+        """Refuse whoever is not the body on its way.
 
         Raises:
             Evicted: the activation has ended.
-            UsageError: its step id was used before.
+            ForbiddenInWorkflow: something of the body's that is not part of its flow asks.
         """
-        self._refuse_outside()
-        if op.step_id is None:
-            self.seq += 1
-            op.seq = op.key = self.seq
-        else:
-            op.key = self._name_step(op.step_id)
-        if len(self.open) >= OPEN_MAX:
-            text = f"more than {OPEN_MAX:,} operations are open at once; bound them, as durable.map(limit=) does"
-            raise self.halted(BusyLoop(text))
-        self.open[op.key] = op
-        try:
-            op.issued(begun=self._take_begun(op))
-        except BaseException:
-            del self.open[op.key]
-            raise
-        if self._interruptions and self._interruptions.get(CANCEL) == 1:
-            self._notice_swallowed_cancel()
-
-    def _refuse_outside(self) -> None:
-        if self.dead:
+        if self.phase is Phase.GONE:
             raise Evicted
         if not self.loop.is_running() and not self.computing:
             raise ForbiddenInWorkflow(
                 f"run {self.run_id!r}: a durable operation was started outside the workflow's own flow (a finalizer?)"
             )
 
-    def _name_step(self, step_id: str) -> int:
-        if step_id in self._step_ids:
-            raise UsageError(
-                f"run {self.run_id!r}: step id {step_id!r} is used twice; step ids are unique within a run"
-            )
-        key = self._step_ids[step_id] = -len(self._step_ids) - 1
-        return key
-
-    def _take_begun(self, op: Operation) -> bool:
-        """Take the entry that was recorded when the operation was issued, if there was one."""
-        entry = self.journal.peek()
-        if entry is None or entry.status is not Status.BEGUN or not self.journal.is_next(op):
-            return False
-        op.recorded(self._take(op))
-        return True
-
-    def _take(self, op: Operation) -> Entry:
-        try:
-            return self.journal.take(op)
-        except NonDeterminismError as error:
-            raise self.halted(error) from None
-
-    def take_inline(self, op: Operation) -> Entry | None:
-        """Return the outcome of an operation just issued, if applying it now is what a pump would do; else begin it.
-
-        That is so when the journal's next entry is this operation's and no other callback is ready. Yielding would
-        come to the same, at ten times the cost.
-        """
-        journal = self.journal
-        if op.step_id is not None and (outcome := self._take_apart(op)) is not None:
-            return outcome
-        while journal.is_next(op) and self.loop.is_blocked and not self._is_cancelling():
-            entry = self._take(op)
-            if entry.status in (Status.OK, Status.ERROR):
-                del self.open[op.key]
-                return entry
-            op.recorded(entry)
-        if self.live:
-            op.begin()
-        return None
-
-    def _take_apart(self, op: Operation) -> Entry | None:
-        """Return the outcome of an operation with a step id, if the journal has come by it before the code did."""
-        try:
-            entries = self.journal.take_apart(op)
-        except NonDeterminismError as error:
-            raise self.halted(error) from None
-        for entry in entries:
-            if entry.status in (Status.OK, Status.ERROR):
-                del self.open[op.key]
-                return entry
-            op.recorded(entry)
-        return None
-
-    def _is_cancelling(self) -> bool:
-        task = asyncio.current_task(self.loop)
-        return task is not None and task._must_cancel  # type: ignore[attr-defined]
-
-    def takes_next(self) -> bool:
-        """Is the journal's next entry that of the next operation to be issued?"""
-        entry = self.journal.peek()
-        return entry is not None and entry.seq == self.seq + 1
-
     def withdraw(self, op: Operation) -> None:
         """Forget an operation whose branch was cancelled."""
-        self.open.pop(op.key, None)
-        self.timers.pop(op.key, None)
+        self.frontier.withdraw(op)
         # At the journal's end, too: whoever had the run before may have died within this pump.
-        if not self.dead and not self.journal.replaying:
+        if self.phase is not Phase.GONE and not self.journal.replaying:
             op.withdraw()
 
     def value(self, name: str, make: Callable[[], Any]) -> Any:
@@ -264,49 +173,43 @@ class Activation:
         Raises:
             Evicted: the activation has ended.
         """
-        self._refuse_outside()
-        self.seq += 1
+        self.refuse_outside()
+        seq = self.frontier.number_value()
         label = f"value of durable.{name}()"
         host = self.host
-        place = step_place(host.app, self.run_id, self.run.continuation, self.seq) if host.binds_values else b""
+        place = step_place(host.app, self.run_id, self.run.continuation, seq) if host.binds_values else b""
         try:
-            entry = self.journal.take_value(self.seq, name)
+            entry = self.journal.take_value(seq, name)
         except NonDeterminismError as error:
             raise self.halted(error) from None
         if entry is not None:
             return self.decode(entry, Any, label, place)
         data, value = host.codec.round_trip(make(), label=label, aad=place)
-        self._append(Kind.VALUE, Status.OK, seq=self.seq, name=name, data=data)
+        self._append(Kind.VALUE, Status.OK, seq=seq, name=name, data=data)
         return value
 
     def patched(self, name: str) -> bool:
         """Does this run take the new code of a change? See `durable.patched`."""
-        self._refuse_outside()
+        self.refuse_outside()
         new = self.journal.take_patch(name)
         if new is None:
             self._append(Kind.VALUE, Status.OK, name=patch_name(name))
         return new is not False
 
-    def next_memory_id(self, name: str) -> str:
-        """Return the name of the next call of a task for a store that knows steps by name: `name`, `name#1`, …"""
-        number = self._memory_ids.get(name, 0)
-        self._memory_ids[name] = number + 1
-        return f"{name}#{number}" if number else name
-
     def begin_timer(self, handle: BodyTimerHandle, delay_ms: int) -> None:
         """A callback of asyncio's wants to run later; called by the body's loop."""
-        if self.dead:
+        if self.phase is Phase.GONE:
             return  # the body is being unwound: nothing fires, and what it awaits next ends it
         op = TimerOperation(self, delay_ms, name="timer", handle=handle)
         handle.operation = op
-        self.issue(op)
+        self.frontier.issue(op)
         if self.live:
             op.begin()
 
     def cancel_timer(self, handle: BodyTimerHandle) -> None:
         """The callback is not wanted any more; called by the body's loop."""
         op = handle.operation
-        if op is not None and op.key in self.open:
+        if op is not None and op.key in self.frontier.open:
             self.withdraw(op)
 
     # Recording ------------------------------------------------------------------------------------------------------
@@ -353,53 +256,18 @@ class Activation:
             self.journal.take_any()
             self._interrupt(entry.name, entry.note)
             return True
-        key = entry.seq if entry.seq is not None else self._step_ids.get(entry.step_id or "", 0)
-        op = self.open.get(key)
         try:
-            if op is None:
-                return self._replay_out_of_turn(entry)
-            self._apply(op, self.journal.take(op))
+            return self.frontier.replay(entry)
         except NonDeterminismError as error:
             self.halt(error)
-        return True
-
-    def _apply(self, op: Operation, entry: Entry) -> None:
-        if entry.status in (Status.OK, Status.ERROR):
-            del self.open[op.key]
-            op.deliver(entry, MISSING)
-        else:
-            op.recorded(entry)
-
-    def _replay_out_of_turn(self, entry: Entry) -> bool:
-        """Go on although nobody asks for the next entry: steps with a step id may have been moved or inserted.
-
-        Raises:
-            NonDeterminismError: it is a numbered one, and no such step explains it.
-        """
-        if entry.seq is None and entry.step_id is not None:
-            self.journal.set_apart()
             return True
-        named = {op.step_id: op for op in self.open.values() if op.step_id is not None}
-        later = self.journal.take_later(named)
-        if later is not None:
-            self._apply(named[later.step_id or ""], later)
-            return True
-        if not named:
-            raise self.journal.diverged(entry, "nothing there: no such operation is open")
-        for op in named.values():
-            if op.key not in self._begun_early:
-                self._begun_early.add(op.key)
-                op.begin()
-        return False
 
     def _go_live(self) -> None:
         self.live = True
-        for op in list(self.open.values()):
-            if op.key not in self._begun_early:
-                op.begin()
+        self.frontier.begin_all()
         self.tell(self._pending)
-        if self._swallowed and not self.arrivals.cancel_requested:
-            self.arrivals.request(CANCEL, _ONCE_MORE)
+        if self.interruptions.swallowed and not self.arrivals.cancel_requested:
+            self.arrivals.request(CANCEL, ONCE_MORE)
         self.ring()
 
     def arrive(self, op: Operation, status: Status, data: bytes, value: Any, *, took: int = 0, due_at: int = 0) -> None:
@@ -426,7 +294,7 @@ class Activation:
         if op is None:
             self._accept_request(arrival)
             return
-        if self.open.get(op.key) is not op:
+        if self.frontier.open.get(op.key) is not op:
             if isinstance(op, MessageOperation) and op.number:
                 self.arrivals.give_back(op, arrival.data)
             return  # withdrawn meanwhile, or told twice
@@ -441,62 +309,47 @@ class Activation:
             op.recorded(entry)
             self.hold(lambda: self._begin_again(op))
             return
-        del self.open[op.key]
-        self.timers.pop(op.key, None)
-        op.closed()
+        self.frontier.close(op)
         op.deliver(entry, arrival.value)
 
     def _begin_again(self, op: Operation) -> None:
-        if self.open.get(op.key) is op:  # else its branch was cancelled meanwhile
+        if self.frontier.open.get(op.key) is op:  # else its branch was cancelled meanwhile
             op.begin_again()
 
     def _accept_request(self, arrival: Arrival) -> None:
         name = arrival.name
-        if name != CANCEL and self._interruptions.get(name):
-            return  # a limit passes once
+        if not self.interruptions.may_come(name):
+            return
         note = arrival.data.decode("utf-8", "replace")
         self._append(Kind.RUN, Status.OK, name=name, note=note)
         self.arrivals.cancel_waits = self.arrivals.cancel_waits and name != CANCEL
         if name == CANCEL:
-            self._cancelled_at = self.journal.position - 1
+            self.interruptions.recorded_at(self.journal.position - 1)
         self._interrupt(name, note)
 
     def _interrupt(self, name: str, reason: str) -> None:
-        self._interruptions[name] = self._interruptions.get(name, 0) + 1
-        if name == CANCEL and reason != _ONCE_MORE:
-            self.cancel_reason = reason
-        self._swallowed = False
+        self.interruptions.came(name, reason)
         self.root.cancel(f"run {name}")
 
     @property
     def is_cancelled(self) -> bool:
         """Was the run asked to cancel?"""
         told = self.arrivals.cancel_requested or bool(self._pending.requests & Requests.CANCEL)
-        return told or CANCEL in self._interruptions
+        return told or self.interruptions.cancelled
 
-    @property
-    def passed_limit(self) -> str | None:
-        """Which limit of the run has passed, if one has."""
-        return next((name for name in LIMITS if self._interruptions.get(name)), None)
-
-    def _notice_swallowed_cancel(self) -> None:
-        """A body that asks for more after it swallowed its cancellation gets it once more (design §3, Cancellation).
-
-        Inside `except` and `finally` the cancellation is still the current exception: that is compensation, and runs.
-        """
-        if self._swallowed or asyncio.current_task(self.loop) is not self.root:
+    def notice_swallowed_cancel(self) -> None:
+        """A body that asks for more after it swallowed its cancellation gets it once more (design §3, Cancellation)."""
+        if asyncio.current_task(self.loop) is not self.root or not self.interruptions.swallows_now():
             return
-        if not self.compensates and not handles_cancellation(sys.exception()):
-            # Behind the journal's end it is asked for now; before that, a recorded one follows, or `_go_live` asks.
-            self._swallowed = True
-            if not self.journal.replaying:
-                self.arrivals.request(CANCEL, _ONCE_MORE)
+        # Behind the journal's end it is asked for now; before that, a recorded one follows, or `_go_live` asks.
+        if not self.journal.replaying:
+            self.arrivals.request(CANCEL, ONCE_MORE)
 
     # Turns ----------------------------------------------------------------------------------------------------------
 
     def turn(self) -> None:
         """Go on as far as possible, for at most `PUMP_SECONDS`; then decide what the run does next."""
-        if self.computing or self.leaving or self.resting or self.dead or self._decided:
+        if not self._may_go_on():
             return
         self._then = _GO_ON  # what was decided before does not hold once something more is applied
         until = perf_counter() + PUMP_SECONDS
@@ -516,6 +369,9 @@ class Activation:
             return
         self.flush()
         self.host.turn_soon(self)
+
+    def _may_go_on(self) -> bool:
+        return self.phase is Phase.AT_WORK and not self.computing
 
     def _pump(self, until: float) -> bool:
         if self.host.options.strict:
@@ -579,10 +435,10 @@ class Activation:
         self.flush()
 
     def _end(self, ending: Ending) -> None:
-        self._decided = True
+        self.phase = Phase.DECIDED
         if self.trouble is not None and ending.final is not None:
             # Cancelled without a body that could pass it on: its children are cancelled all the same.
-            for op in self.open.values():
+            for op in self.frontier.open.values():
                 op.withdraw()
         self._then = ending.then
         self.ended = ending.ended
@@ -594,7 +450,7 @@ class Activation:
             self.outbox.entries.clear()
 
     def _wait(self) -> None:
-        due_at = self._next_due() if self.timers or self.has_limits else None
+        due_at = self._next_due()
         if self._is_busy():
             if due_at is not None:
                 self.host.alarms.ring_at(due_at, self)
@@ -604,10 +460,10 @@ class Activation:
             self._then = Release(self._release_at)
         elif self._is_too_long:
             self._give_up(HistoryLimit(self.run_id, self.host.options.history_max))
-        elif any(op.holds_lease for op in self.open.values()):
+        elif any(op.holds_lease for op in self.frontier.open.values()):
             if due_at is not None:
                 self.host.alarms.ring_at(due_at, self)
-        elif due_at is None and not self.open:
+        elif due_at is None and not self.frontier.open:
             self._give_up(Deadlock(self._where("every branch waits for another one, and nothing will ever wake them")))
         elif due_at is not None and due_at - self.host.clock.now_ms() < SHORT_WAIT_MS:
             self.host.alarms.ring_at(due_at, self)
@@ -621,37 +477,28 @@ class Activation:
     @property
     def _is_too_long(self) -> bool:
         """Has the journal reached its limit? What runs is still recorded, nothing new is started."""
-        return self.journal.position >= self.host.options.history_max and bool(self.open)
+        return self.journal.position >= self.host.options.history_max and bool(self.frontier.open)
 
     def _is_busy(self) -> bool:
         """Does something run for the body, or is about to be applied?"""
         return bool(self.in_flight or self._held or self._calls or self.outbox.calls or self.arrivals.line)
 
     def _next_due(self) -> int | None:
-        due = min(self.timers.values(), default=None)
-        limits = self.limits_at() if self.has_limits else None
-        if limits is not None and (due is None or limits < due):
-            return limits
-        return due
+        timers = self.frontier.timers
+        due = min(timers.values()) if timers else None
+        limit = self.limit_at() if self.interruptions.limited else None
+        return limit if limit is not None and (due is None or limit < due) else due
 
-    def limits_at(self) -> int | None:
+    def limit_at(self) -> int | None:
         """Return when the next of the run's own limits passes, in milliseconds; None if none will."""
-        at = None
-        if self.run.deadline_at is not None and not self._interruptions.get("deadline"):
-            at = self.run.deadline_at
-        if self.spec.timeout_ms is not None and self.in_flight and not self._interruptions.get("timeout"):
-            timeout_at = self.active_since + self.spec.timeout_ms - self.run.active_ms
-            at = timeout_at if at is None else min(at, timeout_at)
-        return at
+        return self.interruptions.next_limit_at(self.run, self.active_since, active=bool(self.in_flight))
 
     def ring(self) -> None:
         """A time has come, perhaps."""
-        if self.dead or self.leaving or self.resting or not self.live or self.computing or self._decided:
+        if not self._may_go_on() or not self.live:
             return  # `_wait` asks for another ring where one is needed
         clock = self.host.clock
-        for _, key in sorted((at, key) for key, at in self.timers.items() if clock.has_come(at)):
-            del self.timers[key]
-            self.open[key].timer_came()
+        self.frontier.ring(clock.has_come)
         if self.run.deadline_at is not None and clock.has_come(self.run.deadline_at):
             self.arrivals.request("deadline")
         if self.spec.timeout_ms is not None:
@@ -679,7 +526,7 @@ class Activation:
 
     def report(self, message: str, error: BaseException | None) -> None:
         """Log what nobody awaits; called by the body's loop."""
-        if not self.dead and not isinstance(error, Evicted):
+        if self.phase is not Phase.GONE and not isinstance(error, Evicted):
             self.host.report(self.run_id, message, error)
 
     def release(self, due_at: int) -> None:
@@ -688,9 +535,14 @@ class Activation:
         self.host.turn_soon(self)
 
     @property
+    def is_gone(self) -> bool:
+        """Is the body unwound?"""
+        return self.phase is Phase.GONE
+
+    @property
     def is_over(self) -> bool:
         """Has the body come to its end, good or bad?"""
-        return self.trouble is not None or self._decided or self.dead
+        return self.trouble is not None or self.phase is not Phase.AT_WORK
 
     @property
     def winds_down(self) -> bool:
@@ -698,16 +550,18 @@ class Activation:
         return (
             self._release_at is not None
             or self.arrivals.pause_requested
-            or self.trouble is not None
-            or self._decided
-            or self.dead
+            or self.is_over
             or self.journal.position >= self.host.options.history_max
         )
 
+    def rest(self) -> None:
+        """The run is suspended, durably; the body waits in the cache."""
+        self.phase = Phase.RESTING
+
     def evict(self) -> None:
         """End the body without its having a say; nothing is recorded."""
-        if not self.dead:
-            self.dead = True
+        if self.phase is not Phase.GONE:
+            self.phase = Phase.GONE
             self.alarm_at = None
             self.loop.halted = True
             self.host.bodies.unwind(self)
@@ -717,7 +571,7 @@ class Activation:
     def rejoin(self, run: RunRecord, pending: Pending) -> None:
         """Go on after a suspension without replay: the journal has not changed."""
         self.run = run
-        self.resting = False
+        self.phase = Phase.AT_WORK
         self._then = _GO_ON
         self.active_since = self.host.clock.now_ms()
         self.tell(pending)
@@ -749,7 +603,7 @@ class Activation:
 
     def take(self) -> Advance | None:
         """Return everything produced since the last Advance; called by the committer."""
-        if self.dead or self.leaving or self.computing:
+        if self.computing or self.phase not in _PRODUCTIVE:
             return None
         leaves = self._then is not _GO_ON
         # Only a timeout reads the active time, and an Advance without extras costs the store less.
@@ -757,34 +611,33 @@ class Activation:
         active_ms = self.host.clock.now_ms() - self.active_since if counts else 0
         entries, extras, self._calls = self.outbox.take(active_ms)
         self._submitted = self.journal.position
-        self.leaving = leaves
+        if leaves:
+            self.phase = Phase.LEAVING
         if isinstance(self._then, Paused):
             self.arrivals.pause_requested = False  # obeyed; should it be refused and still wanted, we are told again
         return Advance(self.run.key, self.host.worker_id, self.run.epoch, entries, self._then, extras)
 
     def stored(self, outcome: Outcome) -> None:
         """The store has accepted or refused what `take` returned: take note. `go_on` follows, once all is told."""
-        if self.dead or isinstance(outcome, Fenced):
+        if self.phase is Phase.GONE or isinstance(outcome, Fenced):
             return
         self.durable = self._submitted
-        if 0 < self._cancelled_at < self.durable:
-            self._cancelled_at = 0
+        if self.interruptions.became_durable(self.durable):
             self.arrivals.cancel_requested = False
         calls, self._calls = self._calls, []
         for call, answer in zip(calls, answers_of(outcome), strict=False):
-            if call.operation is not None and self.open.get(call.operation.key) is call.operation:
+            if call.operation is not None and self.frontier.open.get(call.operation.key) is call.operation:
                 call.operation.answered(answer)
 
     def go_on(self, outcome: Outcome) -> None:
         """Carry out what was held, or leave; or let go, if the store has refused."""
-        if self.dead:
+        if self.phase is Phase.GONE:
             return
         if isinstance(outcome, Fenced):
             self.host.fenced(self)
             return
         self._carry_out()
-        if self.leaving:
-            self.leaving = False
+        if self.phase is Phase.LEAVING:
             if outcome is not Woken.WOKEN and not getattr(outcome, "woken", False):
                 self.host.left(self, self._then)
                 return
@@ -794,9 +647,9 @@ class Activation:
 
     def _stay(self) -> None:
         """Something has arrived that the decision to leave did not know; the store tells it next."""
+        self.phase = Phase.AT_WORK
         self._then = _GO_ON
-        self._decided = False
-        for op in list(self.open.values()):
+        for op in list(self.frontier.open.values()):
             op.resume()
 
     def _where(self, text: str) -> str:

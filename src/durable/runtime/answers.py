@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from durable.core.records import RunRecord, RunState, Status
 from durable.errors import IdConflict, StoreError
 from durable.runtime.callers import conflict_of
-from durable.runtime.steps import MISSING, CallOperation, ChildOperation
+from durable.runtime.steps import MISSING
+from durable.runtime.waits import CallOperation, ChildOperation
 from durable.store.operations import Answer, Existing, NotFound, NotOpen, Outcome, Start, Started
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from durable.core.records import Message, Pending, Requests, Settled, Status, Wait
 from durable.errors import RunCancelled
-from durable.runtime.steps import MISSING, ChildOperation, MessageOperation, WaitOperation
+from durable.runtime.steps import MISSING
+from durable.runtime.waits import ChildOperation, MessageOperation, WaitOperation
 
 if TYPE_CHECKING:
     from durable.codec.base import Codec

@@ -174,7 +174,7 @@ class ThreadBody:
             outcome = ("returned", self._compute())
         except BaseException as error:  # noqa: BLE001 - it goes on in the body's loop
             outcome = ("raised", error)
-        if not self._act.dead:
+        if not self._act.is_gone:
             with suppress(Evicted):
                 self._post(outcome)
 
@@ -187,15 +187,15 @@ class ThreadBody:
     def ask(self, make: Callable[[], Awaitable[Any]]) -> Any:
         """Return what awaiting `make()` on the body's loop gives; called by the function, in its thread."""
         act = self._act
-        if act.dead:
+        if act.is_gone:
             raise Evicted
-        act.compensates = handles_cancellation(sys.exception())
-        if act.takes_next():
+        act.interruptions.compensates = handles_cancellation(sys.exception())
+        if act.frontier.takes_next():
             awaitable = make()
             operation = getattr(awaitable, "operation", awaitable)
             if isinstance(operation, Operation):
-                act.issue(operation)
-                entry = act.take_inline(operation)
+                act.frontier.issue(operation)
+                entry = act.frontier.take_inline(operation)
                 if entry is not None:
                     return operation.result_of(entry)
             return self._exchange(lambda: awaitable)
@@ -218,7 +218,7 @@ class ThreadBody:
 
     def _receive(self, message: tuple[str, Any]) -> None:
         act = self._act
-        if act.dead or self._asked is None or self._asked.done():
+        if act.is_gone or self._asked is None or self._asked.done():
             return
         act.computing = False
         self._asked.set_result(message)

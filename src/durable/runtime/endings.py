@@ -139,10 +139,10 @@ class Endings:
         return Ending(Finish(RunState.SUCCEEDED), FinalEntry(Status.OK, data), Ended(RunState.SUCCEEDED, value))
 
     def _interrupted(self, act: Activation) -> Ending:
-        if act.passed_limit is not None:
-            return self.failed(act.run_id, RunTimedOut(act.run_id, act.passed_limit))
+        if act.interruptions.passed_limit is not None:
+            return self.failed(act.run_id, RunTimedOut(act.run_id, act.interruptions.passed_limit))
         if act.is_cancelled:
-            return self._cancelled(act.run_id, act.cancel_reason)
+            return self._cancelled(act.run_id, act.interruptions.cancel_reason)
         return self.failed(act.run_id, asyncio.CancelledError("the workflow cancelled itself"))
 
     def _cancelled(self, run_id: str, detail: str) -> Ending:

@@ -260,7 +260,7 @@ class Engine:
 
     def turn_soon(self, act: Activation) -> None:
         """Give an activation a turn."""
-        if not act.scheduled and not act.dead:
+        if not act.scheduled and not act.is_gone:
             act.scheduled = True
             self._turns.append(act)
             if not self._turn_scheduled:
@@ -347,7 +347,7 @@ class Engine:
         self._early.pop(key, None)
         match then:
             case Suspend(due_at):
-                act.resting = True
+                act.rest()
                 self._keep(act)
                 self.claims.suspended(key, due_at)
             case Finish():

@@ -43,7 +43,7 @@ class Executor:
     def execute(self, op: TaskOperation) -> None:
         """Start an attempt; everything before it is durable. `op.act` hears of its end."""
         op.act.in_flight += 1
-        if op.act.has_limits and (limit_at := op.act.limits_at()) is not None:
+        if op.act.interruptions.limited and (limit_at := op.act.limit_at()) is not None:
             self._host.alarms.ring_at(limit_at, op.act)
         context = op.context.copy() if op.attempt else op.context  # what an attempt sets is not the next one's
         task = self._host.loop.create_task(self._attempt(op), context=context, name=op.name)
