@@ -8,6 +8,6 @@ from hypothesis import settings
 settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")
 
-# A shell starts what it runs in the background with Ctrl-C ignored, and the processes that tests interrupt inherit that.
+# A shell starts background jobs with Ctrl-C ignored, and the processes that tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

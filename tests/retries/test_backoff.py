@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -42,6 +43,9 @@ async def test_a_users_own_backoff_is_called_with_0_first(app):
         (linear(start=2, step=3), [2, 5, 8]),
         (linear(start=2, step=3, max=6), [2, 5, 6, 6]),
         (constant(5), [5, 5]),
+        (constant(timedelta(minutes=1)), [60, 60]),
+        (linear(start=timedelta(seconds=2), step=1), [2, 3]),
+        (exponential(max=timedelta(seconds=3)), [2, 3, 3]),
     ],
 )
 def test_the_waits_of_strategies(backoff, waits):
@@ -62,6 +66,7 @@ def test_strategies_refuse_what_cannot_be():
         lambda: exponential(0.5), lambda: exponential(2, -1), lambda: linear(-1), lambda: linear(1, -1),
         lambda: constant(-1), lambda: constant(1, jitter=1.5), lambda: exponential(jitter=-0.1),
         lambda: constant(float("nan")),
+        lambda: constant(float("inf")), lambda: linear(float("inf")), lambda: exponential(float("inf")),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="expected"):
             make()

@@ -308,3 +308,40 @@ async def test_results_are_not_confused_by_many_retrying_branches(app):
     assert await run() == [x * x for x in range(40)]
     assert tried == {x: x % 4 + 1 for x in range(40)}
     assert durable.constant is constant
+
+
+@pytest.mark.parametrize("colour", ["async", "plain"])
+async def test_a_call_that_does_not_fit_the_function_is_not_tried_again(app, colour):
+    async def asynchronous(x: int) -> int:
+        return x
+
+    def plain(x: int) -> int:
+        return x
+
+    task = app.task(retries=5, backoff=constant(3600), name="job")(asynchronous if colour == "async" else plain)
+
+    @app.workflow(id="run")
+    async def run() -> None:
+        await task.aio(1, 2)
+
+    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
+        await run()
+    assert await attempts_of(app, "run") == [("error", 1)]
+
+
+async def test_a_type_error_from_within_the_function_is_tried_again(app):
+    tried = 0
+
+    @app.task(retries=1, backoff=constant(0))
+    async def job() -> int:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise TypeError("a bad moment")
+        return tried
+
+    @app.workflow(id="run")
+    async def run() -> int:
+        return await job()
+
+    assert await run() == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import durable
 from durable import DurableError, EncodeError, PayloadTooLarge, StoreCorrupt, StoreUnusable, UsageError, Workflow
 from durable.backoff import constant
 from tests.runs.kit import flow, live, state
@@ -265,3 +266,66 @@ async def test_a_lost_database_ends_all_waits_with_its_error(file, monkeypatch):
         async with asyncio.timeout(10):
             await waiting
     await app.stop()
+
+
+# Declarations and calls -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"codec": "x"}, r"codec='x': expected a codec such as"),
+        ({"clock": 5}, r"clock=5: expected a clock such as"),
+        ({"strict": "x"}, r"strict='x': expected True or False"),
+        ({"db": "a\nb"}, r"db='a\\nb': a path with control characters"),
+        ({"db": "\ud800"}, r"db='\\ud800': a path with control characters or lone surrogates"),
+        ({"default_retries": "x"}, r"default_retries='x': expected a whole number from 0"),
+        ({"default_backoff": 5}, r"default_backoff=5: expected a strategy such as"),
+    ],
+)
+def test_an_option_of_an_application_that_cannot_be_used_is_named(options, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        Workflow("app", **options)
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"limit": "x"}, r"limit='x': expected a whole number from 1"),
+        ({"states": "failed"}, r"states='failed': expected several states; state= takes one"),
+        ({"tags": 5}, r"tags=5: expected names with values"),
+        ({"before": 5}, r"before=5: expected the last run of the page before"),
+    ],
+)
+async def test_a_filter_of_another_kind_is_named(app, filters, message):
+    with pytest.raises(UsageError, match=message):
+        await app.runs.list(**filters)
+
+
+async def test_an_unknown_filter_of_a_bulk_request_is_named_with_those_there_are(app):
+    with pytest.raises(UsageError, match=r"stat: no such filter; there are created_before, .*state.*workflow"):
+        await app.runs.cancel_all(stat="queued")
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (lambda _: durable.progress("half"), r"done='half', total=None\): expected numbers"),  # type: ignore[arg-type]
+        (lambda _: durable.progress(1, 2, b"x"), r"message=b'x'\): expected a string"),  # type: ignore[arg-type]
+        (lambda _: durable.map(None, [1]), r"task=None\): expected a task"),  # type: ignore[arg-type]
+        (lambda task: durable.map(task, None), r"items=None\): expected a list"),  # type: ignore[arg-type]
+        (lambda _: durable.continue_as_new(1, 2), r"continue_as_new\(\) of workflow 'run': too many positional"),
+    ],
+)
+async def test_what_a_body_asks_for_in_vain_is_told_in_the_body(app, wish, message):
+    @app.task
+    async def gives(x: object) -> object:
+        return x
+
+    @app.workflow
+    async def run() -> str:
+        with pytest.raises(UsageError, match=message):
+            await wish(gives)
+        return "went on"
+
+    assert await run() == "went on"

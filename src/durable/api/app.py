@@ -16,29 +16,27 @@ from durable.api.body import perform
 from durable.api.context import GeneratorContext
 from durable.api.durations import Duration, optional_ms
 from durable.api.handles import RunHandle
+from durable.api.options import Defaults, check_clock, check_codec, engine_options, task_options
 from durable.api.portal import Portal
 from durable.api.runs import Runs
 from durable.api.signatures import Signature
-from durable.api.tasks import AsyncTask, PlainTask, Task, check_retries, make_task
+from durable.api.stores import store_maker
+from durable.api.tasks import AsyncTask, PlainTask, Task, make_task
 from durable.api.workflows import AsyncWorkflow, PlainWorkflow, Unique, WorkflowFunction, body_kind
-from durable.backoff import BackoffStrategy, exponential
+from durable.backoff import BackoffStrategy
 from durable.codec.base import Codec
 from durable.codec.json_codec import JsonCodec
 from durable.core import ids
 from durable.core.places import message_place, promise_place
 from durable.core.records import Kind, Queue, signal_id
-from durable.core.retry import TaskOptions
 from durable.errors import RunNotFound, RunNotOpen, UsageError
 from durable.runtime.callers import conflict_of
 from durable.runtime.clock import Clock, SystemClock
-from durable.runtime.engine import Engine, EngineOptions
+from durable.runtime.engine import Engine
 from durable.runtime.scope import BodyScope, current
 from durable.runtime.specs import Body, WorkflowSpec
 from durable.runtime.waits import CallOperation, MessageOperation, WaitOperation
-from durable.store.base import RunStore
-from durable.store.memory import MemoryStore
 from durable.store.operations import Answer, Existing, NotFound, NotOpen, Send, Settle, Start
-from durable.store.step_store import StepStoreRunStore, Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,24 +83,15 @@ class Workflow:
         cache_runs: int = 1_000,
     ) -> None:
         self.name = ids.check_id(name, "application name")
-        self.codec: Codec = codec or JsonCodec()
+        self.codec: Codec = JsonCodec() if codec is None else check_codec(codec)
         self.codec_binds_values = bool(getattr(self.codec, "binds_values", False))
-        self.clock: Clock = clock or SystemClock()
+        self.clock: Clock = SystemClock() if clock is None else check_clock(clock)
         self.runs = Runs(self)
         self.portal = Portal(name, self.stop)
         self._db = db if db is not None else os.environ.get("DURABLE_DB") or DEFAULT_DB
         self._make_store = store_maker(self._db, self.codec)
-        self._default_retries = check_retries(default_retries)
-        self._default_backoff = default_backoff or exponential()
-        for option, value, least in (
-            ("slots", slots, 1), ("task_threads", task_threads, 1), ("history_max", history_max, 1),
-            ("cache_runs", cache_runs, 0),
-        ):  # fmt: skip
-            if type(value) is not int or value < least:
-                raise UsageError(f"Workflow({option}={value!r}): expected a whole number of at least {least}")
-        if default_backoff is not None and not callable(default_backoff):
-            raise UsageError(f"default_backoff={default_backoff!r}: expected a strategy such as exponential()")
-        self._options = EngineOptions(
+        self._defaults = Defaults(default_retries, default_backoff)
+        self._options = engine_options(
             slots=slots, task_threads=task_threads, history_max=history_max, cache_runs=cache_runs,
             strict="pytest" in sys.modules if strict is None else strict,
         )  # fmt: skip
@@ -162,7 +151,7 @@ class Workflow:
 
     def _add_task(self, fn: Callable[..., Any], options: dict[str, Any]) -> Task[Any, Any]:
         name = options.pop("name", None)
-        made = make_task(fn, name, self._task_options(**options))
+        made = make_task(fn, name, task_options(self._defaults, **options))
         if made.name in self._tasks:
             raise UsageError(
                 f"application {self.name!r} has a task {made.name!r} already ({_place(self._tasks[made.name]._fn)}); "
@@ -170,24 +159,6 @@ class Workflow:
             )
         self._tasks[made.name] = made
         return made
-
-    def _task_options(
-        self, *, retries: int | None = None, backoff: BackoffStrategy | None = None, timeout: Duration | None = None,
-        deadline: Duration | None = None, retry_on: Any = Exception, give_up_on: Any = (), at_most_once: bool = False,
-        check_args: bool = True,
-    ) -> TaskOptions:  # fmt: skip
-        if retries is None:
-            retries = 0 if at_most_once else self._default_retries
-        if backoff is not None and not callable(backoff):
-            raise UsageError(
-                f"backoff={backoff!r}: expected a strategy such as exponential(), or a function of the attempt"
-            )
-        return TaskOptions(
-            retries=check_retries(retries), backoff=backoff or self._default_backoff,
-            timeout_ms=optional_ms(timeout, "timeout"), deadline_ms=optional_ms(deadline, "deadline"),
-            retry_on=_types(retry_on, "retry_on"), give_up_on=_types(give_up_on, "give_up_on"),
-            at_most_once=at_most_once, check_args=check_args,
-        )  # fmt: skip
 
     @overload
     def workflow(  # type: ignore[overload-overlap]
@@ -237,7 +208,7 @@ class Workflow:
     ) -> WorkflowFunction[Any, Any]:  # fmt: skip
         body = body_kind(fn)
         workflow_name = ids.check_id(fn.__name__ if name is None else name, "workflow name")
-        if version:
+        if version != "":
             ids.check_id(version, "version")
         if id is not None and not isinstance(id, str | Unique):
             raise UsageError(
@@ -309,7 +280,7 @@ class Workflow:
         scope = current.get()
         if not isinstance(scope, BodyScope):
             return fn(*args, **kwargs)
-        made = make_task(fn, name, self._task_options())
+        made = make_task(fn, name, task_options(self._defaults))
         return perform(scope, name, lambda _: made._operation(scope, args, kwargs, step_id))
 
     def signal(self, name: str, *, poll: float | None = None, result_type: Any = Any) -> Any:
@@ -505,41 +476,6 @@ class _WorkflowDecorator:
     @overload
     def __call__(self, fn: Callable[P, R], /) -> PlainWorkflow[P, R]: ...
     def __call__(self, fn: Any, /) -> Any: ...
-
-
-def store_maker(db: object, codec: Codec) -> Callable[[], RunStore]:
-    """Return a function that makes a store for each engine.
-
-    Raises:
-        UsageError: `db` is nothing that can be a store.
-    """
-    if isinstance(db, (str, os.PathLike)):
-        return _sqlite_maker(os.fspath(db))
-    if isinstance(db, MemoryStore):
-        return db.peer
-    if isinstance(db, Store):
-        return StepStoreRunStore(db, codec).peer
-    if callable(getattr(db, "peer", None)):
-        return db.peer  # type: ignore[attr-defined, no-any-return]
-    if all(hasattr(db, method) for method in ("execute", "journal", "register", "expire")):
-        return lambda: db  # type: ignore[return-value]
-    raise UsageError(f"db={db!r}: expected a path, a URL such as sqlite:///x.db, or a store")
-
-
-def _sqlite_maker(url: str) -> Callable[[], RunStore]:
-    # Imported only here: an application on another store needs no SQLite.
-    from durable.store.sqlite.store import SQLiteRunStore  # noqa: PLC0415
-    from durable.store.sqlite.url import parse_url  # noqa: PLC0415
-
-    location = parse_url(url)
-    return lambda: SQLiteRunStore(location.path, durability=location.durability)
-
-
-def _types(value: Any, what: str) -> tuple[type[BaseException], ...]:
-    types = value if isinstance(value, tuple) else (value,)
-    if not all(isinstance(item, type) and issubclass(item, BaseException) for item in types):
-        raise UsageError(f"{what}={value!r}: expected an exception type or a tuple of them")
-    return types
 
 
 def _place(fn: Callable[..., Any]) -> str:

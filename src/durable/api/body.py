@@ -38,7 +38,7 @@ def perform(scope: BodyScope, what: str, make: Callable[[Activation], Awaitable[
     """Carry out a durable operation for a body: blocking for a plain one, as an awaitable for the others."""
     if scope.thread is not None:
         return scope.thread.ask(lambda: make(scope.activation))
-    return named(_awaiting(scope, make), what)
+    return called(scope, _awaiting(scope, make), what)
 
 
 async def _awaiting(scope: BodyScope, make: Callable[[Activation], Awaitable[T]]) -> T:
@@ -46,9 +46,12 @@ async def _awaiting(scope: BodyScope, make: Callable[[Activation], Awaitable[T]]
     return await make(scope.activation)
 
 
-def named(coro: Coroutine[Any, Any, T], name: str) -> Coroutine[Any, Any, T]:
-    """Return a coroutine under the name by which users know it: Python says it, with the line, if nobody awaits it."""
+def called(scope: BodyScope, coro: Coroutine[Any, Any, T], name: str) -> Coroutine[Any, Any, T]:
+    """Return what a body is to await, under the name by which users know it; the run's end tells if nobody did."""
     coro.__qualname__ = name  # type: ignore[attr-defined]
+    act = scope.activation
+    if not act.journal.replaying:
+        act.unawaited.called(coro, name)
     return coro
 
 

@@ -11,9 +11,10 @@ import datetime as datetimes
 import random as random_module
 import time as time_module
 import uuid as uuid_module
+from collections.abc import Coroutine
 from typing import Any
 
-from durable.api.body import perform, running_loop
+from durable.api.body import blocks, perform, running_loop
 from durable.api.durations import Duration, to_ms
 from durable.errors import UsageError
 from durable.runtime.activation import Activation
@@ -52,22 +53,16 @@ class _Sleep:
         time_module.sleep(delay_ms / 1000)
         return None
 
-    async def aio(self, seconds: Duration) -> None:
+    def aio(self, seconds: Duration) -> Coroutine[None, None, None]:
         """Sleep durably; see `durable.sleep`."""
         delay_ms = to_ms(seconds, "seconds")
         scope = current.get()
-        if isinstance(scope, BodyScope):
-            await perform_async(scope, delay_ms)
-            return
-        _refuse_in_task(scope, "durable.sleep")
-        await asyncio.sleep(delay_ms / 1000)
-
-
-async def perform_async(scope: BodyScope, delay_ms: int) -> None:
-    """Sleep in an async or generator body."""
-    if scope.thread is not None:
-        raise UsageError("durable.sleep.aio() cannot be awaited in a plain (def) workflow: call durable.sleep()")
-    await _timer(scope.activation, delay_ms)
+        if not isinstance(scope, BodyScope):
+            _refuse_in_task(scope, "durable.sleep")
+            return asyncio.sleep(delay_ms / 1000)
+        if scope.thread is not None:
+            raise blocks("durable.sleep.aio()", "durable.sleep()")
+        return perform(scope, "durable.sleep", lambda act: _timer(act, delay_ms))  # type: ignore[no-any-return]
 
 
 def _timer(act: Activation, delay_ms: int) -> TimerOperation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -73,9 +74,13 @@ def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
     stay settled. Call it in the workflow's own flow, not in a branch.
 
     Raises:
-        UsageError: called outside a workflow body.
+        UsageError: called outside a workflow body, or with arguments that the workflow does not take.
     """
-    body_scope("durable.continue_as_new()")
+    act = body_scope("durable.continue_as_new()").activation
+    try:
+        inspect.signature(act.spec.fn).bind(*(None,) * act.spec.takes_context, *args, **kwargs)
+    except TypeError as error:
+        raise UsageError(f"durable.continue_as_new() of workflow {act.spec.name!r}: {error}") from None
     raise ContinueAsNew(args, kwargs)
 
 
@@ -88,11 +93,20 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
         message: A short text; cut at 200 characters.
 
     Raises:
-        UsageError: called outside a workflow body.
+        UsageError: called outside a workflow body, or with something else.
     """
     act = body_scope("durable.progress()").activation
     if not act.replaying:
-        act.outbox.progress = json.dumps([done, total, message[:200]])
+        act.outbox.progress = _progress_text(done, total, message)
+
+
+def _progress_text(done: object, total: object, message: object) -> str:
+    """Return a progress as JSON; checked, since it is shown to people and not encoded."""
+    if not isinstance(done, (int, float)) or not isinstance(total, (int, float, type(None))):
+        raise UsageError(f"durable.progress(done={done!r}, total={total!r}): expected numbers")
+    if not isinstance(message, str):
+        raise UsageError(f"durable.progress(message={message!r}): expected a string")
+    return json.dumps([done, total, message[:200]])
 
 
 class _BodyLogger(logging.LoggerAdapter[logging.Logger]):
@@ -133,14 +147,18 @@ def map(task: Callable[[T], Any], items: Iterable[T], *, limit: int = 20) -> Any
         limit: Calls at once; at least 1.
 
     Raises:
-        UsageError: called outside a workflow body, or `limit` is below 1.
+        UsageError: called outside a workflow body, with what is no function or no items, or `limit` is below 1.
     """
+    if not callable(task):
+        raise UsageError(f"durable.map(task={task!r}): expected a task, a child workflow or an async function")
     if type(limit) is not int or limit < 1:
         raise UsageError(f"durable.map(limit={limit!r}): expected a whole number of at least 1")
     if isinstance(items, (set, frozenset)):
         raise UsageError("durable.map() was given a set, whose order differs between processes: pass sorted(items)")
     if isinstance(items, AsyncIterable):
         raise UsageError("durable.map() was given an asynchronous iterable: collect its items in a task first")
+    if not isinstance(items, Iterable):
+        raise UsageError(f"durable.map(items={items!r}): expected a list, or anything else to iterate over")
     scope = body_scope("durable.map()")
     return perform(scope, "durable.map", lambda act: _map(act, task, list(items), limit))
 

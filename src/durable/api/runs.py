@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -95,8 +95,10 @@ class Runs:
         Raises:
             UsageError: a filter is not of its kind.
         """
-        if not 1 <= limit <= LIST_PAGE_MAX:
+        if type(limit) is not int or not 1 <= limit <= LIST_PAGE_MAX:
             raise UsageError(f"limit={limit!r}: expected a whole number from 1 to {LIST_PAGE_MAX}")
+        if before is not None and not isinstance(before, RunRecord):
+            raise UsageError(f"before={before!r}: expected the last run of the page before")
         where = self._filter(workflow, state, states, id_prefix, tags, created_from, created_before, parent, reason)
         engine = await self._app._engine()
         return await engine.store.runs(where, limit=limit, before=before.key if before else None)
@@ -109,12 +111,9 @@ class Runs:
         for text, what in ((workflow, "workflow"), (id_prefix, "id_prefix"), (parent, "parent"), (reason, "reason")):
             if text is not None:
                 check_text(text, what)
-        for name, value in (tags or {}).items():
-            check_text(name, "tag")
-            check_text(value, f"value of tag {name!r}")
-        wanted = tuple(state_of(item) for item in (*states, *((state,) if state is not None else ())))
+        wanted = (*_states_of(states), *((state_of(state),) if state is not None else ()))
         return RunFilter(
-            app=self._app.name, workflow=workflow, states=wanted, id_prefix=id_prefix, tags=dict(tags or {}),
+            app=self._app.name, workflow=workflow, states=wanted, id_prefix=id_prefix, tags=_tags_of(tags),
             created_from=None if created_from is None else moment_ms(created_from, "created_from"),
             created_before=None if created_before is None else moment_ms(created_before, "created_before"),
             parent_id=parent, reason=reason,
@@ -262,6 +261,8 @@ class Runs:
     async def _in_bulk(
         self, act: Callable[[str], Awaitable[bool]], default: tuple[RunState, ...], where: dict[str, Any]
     ) -> int:
+        if unknown := where.keys() - _FILTERS:
+            raise UsageError(f"{', '.join(sorted(unknown))}: no such filter; there are {', '.join(sorted(_FILTERS))}")
         if not where.get("state") and not where.get("states"):
             where["states"] = default
         done = 0
@@ -293,7 +294,24 @@ class Runs:
         return gone
 
 
+_FILTERS = frozenset(
+    ("workflow", "state", "states", "id_prefix", "tags", "created_from", "created_before", "parent", "reason")
+)
 _OPEN = (RunState.QUEUED, RunState.RUNNING, RunState.SUSPENDED, RunState.PAUSED, RunState.SET_ASIDE)
+
+
+def _states_of(states: object) -> tuple[RunState, ...]:
+    if isinstance(states, (str, RunState)) or not isinstance(states, Iterable):
+        raise UsageError(f"states={states!r}: expected several states; state= takes one")
+    return tuple(state_of(state) for state in states)
+
+
+def _tags_of(tags: object) -> dict[str, str]:
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping):
+        raise UsageError(f"tags={tags!r}: expected names with values, such as {{'customer': '42'}}")
+    return {check_text(name, "tag"): check_text(value, f"value of tag {name!r}") for name, value in tags.items()}
 
 
 def _plan(record: RunRecord, journal: list[Entry], position: int | None) -> RestartPlan:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from durable.api.body import blocks, named, running_loop
+from durable.api.body import blocks, called, running_loop
 from durable.api.durations import Duration, optional_ms
+from durable.api.options import check_backoff, check_retries
 from durable.api.signatures import Signature
 from durable.core.ids import check_id
-from durable.core.retry import RETRIES_MAX, TaskOptions
+from durable.core.retry import TaskOptions
 from durable.errors import UsageError
 from durable.runtime.scope import BodyScope, current
 from durable.runtime.specs import TaskSpec
@@ -72,7 +73,7 @@ class Task(Generic[P, R]):
         changed._options = replace(
             self._options,
             retries=self._options.retries if retries is None else check_retries(retries),
-            backoff=self._options.backoff if backoff is None else backoff,
+            backoff=self._options.backoff if backoff is None else check_backoff(backoff),
             timeout_ms=self._options.timeout_ms if timeout is None else optional_ms(timeout, "timeout"),
             deadline_ms=self._options.deadline_ms if deadline is None else optional_ms(deadline, "deadline"),
         )
@@ -124,7 +125,7 @@ class AsyncTask(Task[P, R]):
             return self._fn(*self._bound, *args, **kwargs)  # type: ignore[no-any-return]
         if scope.thread is not None:
             raise blocks(f"async task {self.name!r}", f"{self.name}.sync(...)")
-        return named(self._step(scope, args, kwargs, step_id), self.spec.name)
+        return called(scope, self._step(scope, args, kwargs, step_id), self.spec.name)
 
     aio = __call__
 
@@ -184,7 +185,7 @@ class PlainTask(Task[P, R]):
             return asyncio.to_thread(self._fn, *self._bound, *args, **kwargs)
         if scope.thread is not None:
             raise blocks(f"{self.name}.aio()", f"{self.name}(...)")
-        return named(self._step(scope, args, kwargs, step_id), self.spec.name)
+        return called(scope, self._step(scope, args, kwargs, step_id), self.spec.name)
 
 
 def make_task(fn: Callable[..., Any], name: str | None, options: TaskOptions) -> Task[Any, Any]:
@@ -201,14 +202,3 @@ def make_task(fn: Callable[..., Any], name: str | None, options: TaskOptions) ->
     task_name = check_id(getattr(fn, "__name__", type(fn).__name__) if name is None else name, "task name")
     spec = TaskSpec(task_name, fn, is_async, Signature(fn).result_type, options)
     return (AsyncTask if is_async else PlainTask)(fn, spec)
-
-
-def check_retries(retries: object) -> int:
-    """Return `retries` if it is a number of retries.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= RETRIES_MAX:
-        raise UsageError(f"retries={retries!r}: expected a whole number from 0 to {RETRIES_MAX:,}")
-    return retries

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from durable.api.body import blocks, body_scope, named, running_loop
+from durable.api.body import blocks, body_scope, called, running_loop
 from durable.api.durations import Duration, moment_ms, to_ms
 from durable.api.handles import RunHandle, value_of
 from durable.api.signatures import Signature
@@ -155,7 +155,7 @@ class WorkflowFunction(Generic[P, R]):
         if isinstance(scope, BodyScope):
             if scope.thread is not None:
                 raise blocks(f"workflow {self.name!r}", f"{self.name}.sync(...)")
-            return named(self._in_body_as(run_id, args, kwargs), self.name)
+            return called(scope, self._in_body_as(run_id, args, kwargs), self.name)
         self._refuse_in_task()
         return self._direct(run_id, args, kwargs, attach=attach)
 
@@ -336,7 +336,7 @@ class Launch(Generic[P, R]):
         if isinstance(scope, BodyScope):
             if scope.thread is not None:
                 raise blocks(f"workflow {self._workflow.name!r}", f"{self._workflow.name}.sync(...)")
-            return self._in_body(args, kwargs)
+            return called(scope, self._in_body(args, kwargs), self._workflow.name)
         return self._direct(args, kwargs)
 
     async def _direct(self, args: Any, kwargs: Any) -> R:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from durable.api.app import DEFAULT_DB, Workflow, store_maker
+from durable.api.app import DEFAULT_DB, Workflow
+from durable.api.stores import store_maker
 from durable.cli.exits import STORE, CommandError, NoSuchApplication
 from durable.cli.loading import load_application
 from durable.codec.json_codec import JsonCodec

@@ -41,6 +41,7 @@ from durable.runtime.outbox import Call, Outbox, Request, answers_of
 from durable.runtime.scope import BodyScope, Evicted, current
 from durable.runtime.specs import WorkflowSpec
 from durable.runtime.steps import MISSING, Operation, TimerOperation
+from durable.runtime.unawaited import Unawaited
 from durable.runtime.waits import MessageOperation
 from durable.runtime.where import place_of
 from durable.store.operations import Advance, Fenced, GoOn, Outcome, Paused, Release, Suspend, Then, Woken
@@ -100,6 +101,7 @@ class Activation:
         self.arrivals = Arrivals(self.frontier.open)
         self.interruptions = Interruptions(run, spec.timeout_ms)
         self.outbox = Outbox()
+        self.unawaited = Unawaited()
         self.live = False
         """Is the journal exhausted, and everything open begun?"""
         self.durable = self.journal.position
@@ -436,6 +438,7 @@ class Activation:
 
     def _end(self, ending: Ending) -> None:
         self.phase = Phase.DECIDED
+        self._tell_unawaited()
         if self.trouble is not None and ending.final is not None:
             # Cancelled without a body that could pass it on: its children are cancelled all the same.
             for op in self.frontier.open.values():
@@ -448,6 +451,13 @@ class Activation:
         elif ending.replaces_journal:
             # Entries that are not stored yet would have no place in the new one.
             self.outbox.entries.clear()
+
+    def _tell_unawaited(self) -> None:
+        if places := self.unawaited.take_places():
+            logger.warning(
+                "run %r has ended, and what it called here was never awaited, so it was not done: %s",
+                self.run_id, ", ".join(places),
+            )  # fmt: skip
 
     def _wait(self) -> None:
         due_at = self._next_due()
@@ -564,6 +574,7 @@ class Activation:
             self.phase = Phase.GONE
             self.alarm_at = None
             self.loop.halted = True
+            self.unawaited.take_places()
             self.host.bodies.unwind(self)
             self.host.executor.stop_attempts(self)
             self.loop.close_all()

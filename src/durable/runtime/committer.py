@@ -125,7 +125,11 @@ class Committer:
         batch = self._flying[2]
         began = perf_counter()
         if self._host.commits_inline and len(batch) == 1 and self._commit_seconds < INLINE_SECONDS_MAX:
-            committed = self._execute_now(batch)
+            try:
+                committed = self._execute_now(batch)
+            except OutcomeUnknown as error:
+                self._try_again(error, reopen=True)
+                return
             if committed is not None:
                 self._landed_well(committed, began)
                 return
@@ -138,6 +142,8 @@ class Committer:
             return None
         try:
             return execute_now(batch, self._host.worker_id)  # type: ignore[no-any-return]
+        except OutcomeUnknown:
+            raise
         except (StoreError, ValueError):
             # The same batch once more, the slow way: it reports what is wrong, and every operation is idempotent.
             return None

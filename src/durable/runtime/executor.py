@@ -158,7 +158,7 @@ class Executor:
     def _failed(self, op: TaskOperation, error: BaseException, began: int) -> None:
         now = self._host.clock.now_ms()
         due_at = None
-        if not isinstance(error, (GiveUp, EncodeError)):
+        if not isinstance(error, (GiveUp, EncodeError)) and not _refused_its_arguments(error):
             try:
                 due_at = next_attempt_at(op.options, op.attempt + 1, error, now=now, called_at=op.called_at)
             except Exception as broken:  # noqa: BLE001 - a user's backoff may raise anything; that fails the step
@@ -169,12 +169,23 @@ class Executor:
         op.act.arrive(op, status, data, MISSING, took=now - began, due_at=due_at or 0)
 
 
+def _refused_its_arguments(error: BaseException) -> bool:
+    """Did the call itself fail, before a line of the function ran? It will every time."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return isinstance(error, TypeError) and trace is not None and trace.tb_frame.f_code in _CALLING
+
+
 def _call_plain(op: TaskOperation) -> Any:
     try:
         return op.spec.fn(*op.args, **op.kwargs)
     except StopIteration as error:
         # A future cannot carry it: the task would never end. A coroutine turns it into the same RuntimeError.
         raise RuntimeError(f"task {op.name!r} raised StopIteration") from error
+
+
+_CALLING: Final = (Executor._call_function.__code__, _call_plain.__code__)
 
 
 def _current_task() -> asyncio.Task[Any] | None:

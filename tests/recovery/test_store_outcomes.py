@@ -1,0 +1,54 @@
+"""What the committer does when the store does not say that it has written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from durable import OutcomeUnknown, Workflow
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_an_inline_commit_of_unknown_outcome_is_repeated_only_after_the_store_was_reopened(tmp_path, applied):
+    """The same handle may resurrect what it reported as failed, so nothing is written with it any more."""
+    app = Workflow("app", db=str(tmp_path / "durable.db"))
+    charged: list[int] = []
+    told: list[str] = []
+
+    @app.task
+    async def charge(order: int) -> int:
+        charged.append(order)
+        if len(charged) == 2:
+            break_once(await app._engine(), told, applied=applied)
+        return order
+
+    @app.workflow(id="run")
+    async def run() -> int:
+        return sum([await charge(order) for order in range(4)])
+
+    assert await run() == 6
+    assert told[:2] == ["unknown", "reopened"]
+    assert charged == [0, 1, 2, 3]
+    positions = [event.position for event in await app.runs.history("run")]
+    assert positions == list(range(len(positions)))
+    await app.stop()
+
+
+def break_once(engine: Any, told: list[str], *, applied: bool) -> None:
+    """Let the next inline commit, whether it was made or not, report that nobody knows."""
+    store = engine.store
+    execute_now, reopen = store.execute_now, store.reopen
+
+    def unknown(batch: Any, worker: Any) -> None:
+        store.execute_now = execute_now
+        if applied:
+            execute_now(batch, worker)
+        told.append("unknown")
+        raise OutcomeUnknown("the disk answered nothing")
+
+    async def reopened() -> None:
+        await reopen()
+        told.append("reopened")
+
+    store.execute_now, store.reopen = unknown, reopened
