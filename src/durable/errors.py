@@ -237,12 +237,13 @@ class RunCancelled(RunError):
 class RunTimedOut(RunError):
     """The run's own timeout or deadline passed."""
 
-    def __init__(self, run_id: str, limit: str) -> None:
-        super().__init__(run_id, limit)
-        self.run_id, self.limit = run_id, limit
+    def __init__(self, run_id: str, limit: str, seconds: float) -> None:
+        super().__init__(run_id, limit, seconds)
+        self.run_id, self.limit, self.seconds = run_id, limit, seconds
 
     def __str__(self) -> str:
-        return f"run {self.run_id!r} ran into its {self.limit}"
+        counted = "of active time" if self.limit == "timeout" else "from its start"
+        return f"run {self.run_id!r} ran into its {self.limit} of {self.seconds:g} s {counted}"
 
 
 class RunSetAside(RunError):

@@ -211,3 +211,29 @@ async def test_a_run_that_was_set_aside_is_retried_with_its_whole_journal(make_a
         assert (await app.runs.retry("stuck")).drop == ()
         assert await handle.result() == 1
     assert ran == [1]
+
+
+async def test_a_run_that_failed_and_that_nobody_awaits_is_logged(make_app: Apps, caplog):
+    app = make_app()
+
+    @app.workflow(id="run")
+    async def run() -> None:
+        raise LookupError("no such order")
+
+    async with app:
+        await run.start()
+        await state(app, "run", "failed")
+    assert "run 'run' of app failed: LookupError: no such order" in caplog.text
+
+
+async def test_a_run_that_failed_and_that_somebody_awaits_is_told_to_them_alone(make_app: Apps, caplog):
+    app = make_app()
+
+    @app.workflow(id="run")
+    async def run() -> None:
+        raise LookupError("no such order")
+
+    async with app:
+        with pytest.raises(LookupError):
+            await run()
+    assert "failed" not in caplog.text

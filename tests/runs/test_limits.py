@@ -40,7 +40,7 @@ async def test_a_run_that_is_active_for_too_long_times_out_and_compensates(make_
         await asyncio.sleep(0.02)
         assert await handle.status() == "running"
         forward(clock, 0.2)
-        with pytest.raises(RunTimedOut, match="'run' ran into its timeout"):
+        with pytest.raises(RunTimedOut, match="'run' ran into its timeout of 60 s of active time"):
             await handle.result()
         assert await handle.status() == "failed"
     assert ran == ["forever", "undo"]
@@ -87,7 +87,7 @@ async def test_a_deadline_counts_suspended_time(make_app: Apps, given):
         await asyncio.sleep(0.02)
         assert await handle.status() == "suspended"
         forward(clock, 1)
-        with pytest.raises(RunTimedOut, match="'run' ran into its deadline"):
+        with pytest.raises(RunTimedOut, match="'run' ran into its deadline of 60 s from its start"):
             await handle.result()
 
 

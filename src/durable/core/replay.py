@@ -87,13 +87,13 @@ class Journal:
         entry = self._next
         assert entry is not None
         if entry.kind is not op.kind or entry.name != op.name or entry.digest != op.digest:
-            raise self.diverged(entry, _describe(op))
+            raise self.diverged(entry, describe(op))
         self._advance(entry)
         return entry
 
     def _check(self, entry: Entry, op: Identity) -> None:
         if entry.kind is not op.kind or entry.name != op.name or entry.digest != op.digest:
-            raise self.diverged(entry, _describe(op))
+            raise self.diverged(entry, describe(op))
 
     def take_value(self, seq: int, name: str) -> Entry | None:
         """Take the next entry for a synchronous value; None at the end of the journal.
@@ -189,7 +189,7 @@ class Journal:
 
     def diverged(self, entry: Entry, asked: str) -> NonDeterminismError:
         """Return the error that says what was recorded and what the code asks for."""
-        return NonDeterminismError(self._run_id, entry.position, _describe(entry), asked)
+        return NonDeterminismError(self._run_id, entry.position, describe(entry), asked)
 
     # Appending what is new ------------------------------------------------------------------------------------------
 
@@ -230,6 +230,7 @@ def patch_name(name: str) -> str:
     return f"patched {name}"
 
 
-def _describe(op: Identity | Entry) -> str:
+def describe(op: Identity | Entry) -> str:
+    """Return an operation or an entry in words, for messages."""
     identity = f"step id {op.step_id!r}" if op.step_id is not None else f"operation {op.seq}"
     return f"{op.kind.name.lower()} {op.name!r}{f' {op.note}' if op.note else ''} ({identity})"

@@ -47,7 +47,7 @@ from durable.runtime.where import place_of
 from durable.store.operations import Advance, Fenced, GoOn, Outcome, Paused, Release, Suspend, Then, Woken
 
 if TYPE_CHECKING:
-    from durable.runtime.engine import Engine
+    from durable.runtime.host import Host
 
 logger = logging.getLogger("durable.workflow")
 
@@ -88,7 +88,7 @@ class Activation:
     """A body that executes, and everything that is between it and the store."""
 
     def __init__(
-        self, host: Engine, spec: WorkflowSpec, run: RunRecord, entries: list[Entry], pending: Pending
+        self, host: Host, spec: WorkflowSpec, run: RunRecord, entries: list[Entry], pending: Pending
     ) -> None:
         self.host = host
         self.spec = spec
@@ -502,6 +502,12 @@ class Activation:
     def limit_at(self) -> int | None:
         """Return when the next of the run's own limits passes, in milliseconds; None if none will."""
         return self.interruptions.next_limit_at(self.run, self.active_since, active=bool(self.in_flight))
+
+    def limit_seconds(self, limit: str) -> float:
+        """Return how long a limit of the run allows."""
+        timeout_ms = self.interruptions.timeout_ms
+        deadline_ms = (self.run.deadline_at or 0) - self.run.created_at
+        return ((timeout_ms or 0) if limit == "timeout" else deadline_ms) / 1000
 
     def ring(self) -> None:
         """A time has come, perhaps."""

@@ -21,7 +21,7 @@ from durable.runtime.steps import Operation
 
 if TYPE_CHECKING:
     from durable.runtime.activation import Activation
-    from durable.runtime.engine import Engine
+    from durable.runtime.host import Host
 
 
 UNWIND_SECONDS: Final = 0.2
@@ -31,7 +31,7 @@ UNWIND_SECONDS: Final = 0.2
 class Bodies:
     """Starts and unwinds bodies."""
 
-    def __init__(self, host: Engine) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
         self._threads: dict[Activation, ThreadBody] = {}
 

@@ -174,12 +174,13 @@ class Callers:
         except DecodeError as error:
             return Ended(record.state, error=error)
 
-    def resolve(self, key: RunKey, ended: Ended) -> None:
-        """Tell those who wait for a run how it ended."""
+    def resolve(self, key: RunKey, ended: Ended) -> bool:
+        """Tell those who wait for a run how it ended; return False if nobody here does."""
         self._host.claims.forget(key)
         waiter = self._waiters.pop(key, None)
         if waiter is not None:
             self._tell(waiter, ended)
+        return waiter is not None
 
     def _tell(self, waiter: Waiter, ended: Ended) -> None:
         for future in waiter.futures:

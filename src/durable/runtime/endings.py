@@ -139,8 +139,9 @@ class Endings:
         return Ending(Finish(RunState.SUCCEEDED), FinalEntry(Status.OK, data), Ended(RunState.SUCCEEDED, value))
 
     def _interrupted(self, act: Activation) -> Ending:
-        if act.interruptions.passed_limit is not None:
-            return self.failed(act.run_id, RunTimedOut(act.run_id, act.interruptions.passed_limit))
+        limit = act.interruptions.passed_limit
+        if limit is not None:
+            return self.failed(act.run_id, RunTimedOut(act.run_id, limit, act.limit_seconds(limit)))
         if act.is_cancelled:
             return self._cancelled(act.run_id, act.interruptions.cancel_reason)
         return self.failed(act.run_id, asyncio.CancelledError("the workflow cancelled itself"))

@@ -354,7 +354,9 @@ class Engine:
                 act.evict()
                 self.claims.forget(key)
                 assert act.ended is not None
-                self.callers.resolve(key, act.ended)
+                told = self.callers.resolve(key, act.ended)
+                if act.ended.state is RunState.FAILED and not told:
+                    logger.warning("run %r of %s failed: %s: %s", act.run_id, self.app, then.reason, then.detail)
             case SetAside(reason, detail):
                 logger.error("run %r of %s is set aside (%s): %s", act.run_id, self.app, reason.value, detail)
                 act.evict()
