@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
@@ -214,6 +215,7 @@ async def test_a_run_that_was_set_aside_is_retried_with_its_whole_journal(make_a
 
 
 async def test_a_run_that_failed_and_that_nobody_awaits_is_logged(make_app: Apps, caplog):
+    caplog.set_level(logging.WARNING, "durable")
     app = make_app()
 
     @app.workflow(id="run")
