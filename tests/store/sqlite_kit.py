@@ -17,7 +17,7 @@ import pytest
 import durable
 from durable.core.records import Entry, Kind, Queue, RunRecord, RunState, Status, WorkerRecord
 from durable.store.drivers import Op, Result, Statement, run_blocking
-from durable.store.operations import Advance, Finish, GoOn, Start
+from durable.store.operations import Advance, Finish, GoOn, Outcome, Start, Started
 from durable.store.sqlite import SQLiteRunStore
 
 T = TypeVar("T")
@@ -71,9 +71,15 @@ def finish(run: RunRecord, position: int) -> Advance:
     return advance(run, final, then=Finish(RunState.SUCCEEDED))
 
 
+def new(outcome: Outcome) -> RunRecord:
+    """Return the run that a Start has made."""
+    assert isinstance(outcome, Started)
+    return outcome.record
+
+
 async def started(store: SQLiteRunStore, *run_ids: str) -> list[RunRecord]:
     committed = await store.execute([start(run_id) for run_id in run_ids], W1)
-    return [outcome.record for outcome in committed.outcomes]
+    return [new(outcome) for outcome in committed.outcomes]
 
 
 async def do(store: SQLiteRunStore, operation: Any) -> Any:
@@ -139,6 +145,13 @@ def said(process: subprocess.Popen[str]) -> str:
     """Wait for the next line of a child."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str], word: str = "go") -> None:
+    """Write a line to a child."""
+    assert process.stdin is not None
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
 
 
 __all__ = [name for name in dir() if not name.startswith("_")] + ["asyncio"]

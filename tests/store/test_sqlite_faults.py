@@ -91,6 +91,7 @@ async def test_a_lock_that_is_held_too_long_names_its_holder(tmp_path) -> None:
 
 
 async def test_a_process_killed_with_the_lock_delays_nobody(tmp_path) -> None:
+    """Covers: A2"""
     path = tmp_path / "x.db"
     async with opened(path) as store:
         holder = child(HOLDER, path)
@@ -136,6 +137,7 @@ async def test_a_lock_file_that_was_deleted_is_made_anew(tmp_path) -> None:
 
 @pytest.mark.parametrize("point", ["commit", "committed"])
 async def test_an_unknown_commit_is_resolved_by_executing_it_again(tmp_path, point: str) -> None:
+    """Covers: B1"""
     async with opened(tmp_path / "x.db") as store:
         (run,) = await started(store, "r")
         batch = [start("new"), advance(run, task(1), then=Suspend(T0 + 5)), Settle("app", "p", True, b"v", "token")]
@@ -152,6 +154,7 @@ async def test_an_unknown_commit_is_resolved_by_executing_it_again(tmp_path, poi
 
 
 async def test_nothing_is_served_until_the_log_is_safe(tmp_path, monkeypatch) -> None:
+    """Covers: B1"""
     async with opened(tmp_path / "x.db") as store:
         (run,) = await started(store, "r")
         fault_points.arm("committed", failing(sqlite3.SQLITE_IOERR))
@@ -169,6 +172,7 @@ async def test_nothing_is_served_until_the_log_is_safe(tmp_path, monkeypatch) ->
 
 
 async def test_what_was_told_in_a_lost_answer_is_told_again(tmp_path) -> None:
+    """Covers: B1"""
     async with opened(tmp_path / "x.db") as store:
         (run,) = await started(store, "r")
         waits = Extras(waits=(Wait(1, "p:p"),))
@@ -185,6 +189,7 @@ async def test_what_was_told_in_a_lost_answer_is_told_again(tmp_path) -> None:
 @pytest.mark.parametrize("point", ["before-begin", "before-commit"])
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY])
 async def test_a_failure_before_the_commit_writes_nothing_for_certain(tmp_path, point: str, code: int) -> None:
+    """Covers: B2"""
     async with opened(tmp_path / "x.db") as store:
         (run,) = await started(store, "r")
         fault_points.arm(point, failing(code))
@@ -227,6 +232,7 @@ def small_disk(folder, megabytes: int):
 
 
 async def test_a_full_disk_stops_writes_and_freed_space_lets_them_go_on(tmp_path) -> None:
+    """Covers: B2, B22"""
     with small_disk(tmp_path / "disk", 6) as disk:
         store = SQLiteRunStore(disk / "x.db")
         await store.open(Clock())
@@ -270,6 +276,7 @@ def _record():
 
 
 def test_a_file_size_limit_is_met_without_damage(tmp_path) -> None:
+    """Covers: B5"""
     code = """
         import resource, signal
         from durable.errors import OutcomeUnknown, StoreError, StoreUnavailable
@@ -301,6 +308,7 @@ def test_a_file_size_limit_is_met_without_damage(tmp_path) -> None:
 
 @pytest.mark.parametrize("how", ["deleted", "replaced by another file"])
 async def test_a_file_that_is_gone_stops_the_store_for_good(tmp_path, how: str) -> None:
+    """Covers: B8, E15"""
     path = tmp_path / "x.db"
     store = SQLiteRunStore(path)
     await store.open(Clock())
@@ -324,6 +332,7 @@ async def test_a_file_that_is_gone_stops_the_store_for_good(tmp_path, how: str) 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_is_refused_and_disturbs_nothing(tmp_path) -> None:
+    """Covers: B16"""
     code = """
         import warnings, gc
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -366,6 +375,7 @@ def test_a_forked_child_is_refused_and_disturbs_nothing(tmp_path) -> None:
 
 
 def test_a_child_outliving_its_parent_keeps_no_worker_alive(tmp_path) -> None:
+    """Covers: B16"""
     path = tmp_path / "x.db"
     code = """
         import warnings
@@ -393,12 +403,12 @@ def test_a_child_outliving_its_parent_keeps_no_worker_alive(tmp_path) -> None:
             assert (await store.expire()).workers == ("boot:parent",)
 
     asyncio.run(look())
-    parent.stdin.write("x")
-    parent.communicate()
+    parent.communicate("x")
 
 
 @pytest.mark.parametrize("how", ["left open", "dropped", "loop closed with a job under way"])
 def test_a_store_that_nobody_closes_ends_quietly(tmp_path, how: str) -> None:
+    """Covers: H15"""
     code = """
         import gc
         how = sys.argv[2]
@@ -432,6 +442,7 @@ def test_a_store_that_nobody_closes_ends_quietly(tmp_path, how: str) -> None:
 
 
 def test_a_process_that_ends_while_another_holds_the_lock_does_not_hang(tmp_path) -> None:
+    """Covers: H15"""
     code = """
         async def main():
             global store
@@ -469,7 +480,10 @@ async def test_a_store_under_one_loop_after_another(tmp_path) -> None:
 
 
 def test_a_kill_at_any_moment_leaves_whole_transactions(tmp_path) -> None:
-    """Each batch starts a run and finishes another one; after any kill the two counts agree."""
+    """Each batch starts a run and finishes another one; after any kill the two counts agree.
+
+    Covers: A5, A8
+    """
     path = tmp_path / "x.db"
     code = """
         async def main():

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from durable.errors import StoreCorrupt, StoreUnusable
 from durable.store.base import RunFilter
 from durable.store.sqlite import SQLiteRunStore, place
 from durable.store.sqlite.connection import check_version_of_library, connect, runner, version_notes
+from durable.store.sqlite.filelock import FileLock
 from durable.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate
 from tests.store.sqlite_kit import (
     Clock,
@@ -21,7 +23,9 @@ from tests.store.sqlite_kit import (
     crash_before,
     finished,
     opened,
+    said,
     started,
+    tell,
 )
 
 
@@ -44,6 +48,7 @@ def refusal(path, error: type[Exception] = StoreUnusable) -> str:
 
 
 def test_a_migration_interrupted_at_any_statement_is_done_by_the_next(tmp_path) -> None:
+    """Covers: A18"""
     for nth in itertools.count():
         path = str(tmp_path / f"{nth}.db")
         connection = connect(path, durability="full", busy_ms=1000, create=True, writes=True)
@@ -59,11 +64,11 @@ def test_a_migration_interrupted_at_any_statement_is_done_by_the_next(tmp_path) 
         tables = again.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         assert (version, tables) == (0, 0) or version == SCHEMA_VERSION
         again.close()
-        asyncio.run(_usable(path))
+        asyncio.run(_usable(Path(path)))
     assert nth > len(MIGRATIONS[0])
 
 
-async def _usable(path: str) -> None:
+async def _usable(path: Path) -> None:
     async with opened(path) as store:
         await started(store, "r")
         assert await store.check() == []
@@ -83,6 +88,7 @@ async def _usable_again(path) -> None:
 
 
 def test_eight_processes_open_a_fresh_file_at_once(tmp_path) -> None:
+    """Covers: F14"""
     code = """
         async def main():
             print("ready", flush=True)
@@ -97,10 +103,9 @@ def test_eight_processes_open_a_fresh_file_at_once(tmp_path) -> None:
         path = tmp_path / f"{attempt}.db"
         children = [child(code, path) for _ in range(8)]
         for process in children:
-            assert process.stdout.readline() == "ready\n"
+            assert said(process) == "ready"
         for process in children:
-            process.stdin.write("go\n")
-            process.stdin.flush()
+            tell(process)
         for process in children:
             finished(process)
 
@@ -131,6 +136,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path) -> None:
     path.write_bytes(b"dear diary, " * 1000)
     assert "is not a SQLite database" in refusal(path)
     assert path.read_bytes() == b"dear diary, " * 1000
+    assert os.listdir(tmp_path) == ["x.db"]
 
 
 def test_something_that_is_no_file_is_refused(tmp_path) -> None:
@@ -146,9 +152,49 @@ def test_a_database_of_another_application_is_refused_and_left_alone(tmp_path) -
     before = path.read_bytes()
     assert "a database of another application" in refusal(path)
     assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["x.db"]
+
+
+def test_a_refusal_leaves_a_lock_file_that_was_there(tmp_path) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(b"dear diary, " * 1000)
+    (tmp_path / "x.db.lock").touch()
+    refusal(path)
+    assert sorted(os.listdir(tmp_path)) == ["x.db", "x.db.lock"]
+
+
+async def test_a_store_that_was_refused_opens_once_the_file_is_sound(tmp_path) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(b"dear diary, " * 1000)
+    store = SQLiteRunStore(path)
+    with pytest.raises(StoreUnusable):
+        await store.open(Clock())
+    path.unlink()
+    await store.open(Clock())
+    assert not FileLock(f"{path}.lock").is_new
+    assert await store.check() == []
+    await store.close()
+
+
+async def test_a_lock_file_that_another_process_took_away_is_not_relied_on(tmp_path) -> None:
+    """A process that finds no store removes the lock file it made; somebody may hold that file open already."""
+    path = tmp_path / "x.db"
+    store = SQLiteRunStore(path)
+    theirs = FileLock(f"{path}.lock")
+    theirs.acquire()
+    ours = store._database.file_lock()
+    assert not ours.is_new
+    os.unlink(theirs.path)
+    theirs.close()
+    await store.open(Clock())
+    assert store._database.lock is not None
+    assert store._database.lock is not ours
+    assert not store._database.lock.is_stale()
+    await store.close()
 
 
 def test_a_newer_version_is_refused_without_writing(tmp_path) -> None:
+    """Covers: B23, L6"""
     path = tmp_path / "x.db"
     asyncio.run(_usable(path))
     newer = sqlite3.connect(path)
@@ -173,6 +219,7 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
 
 @pytest.mark.parametrize("what", ["file", "directory"])
 def test_what_cannot_be_written_is_refused(tmp_path, what: str) -> None:
+    """Covers: B7"""
     path = tmp_path / "x.db"
     asyncio.run(_usable(path))
     os.chmod(tmp_path, 0o777 if what == "file" else 0o555)
@@ -223,11 +270,13 @@ MOUNTS = """\
     ],
 )
 def test_the_mount_table_says_where_a_file_lies(path: str, kind: str) -> None:
+    """Covers: B15"""
     assert place.file_system_of(path, MOUNTS) == kind
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"])
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind: str) -> None:
+    """Covers: B15"""
     table = tmp_path / "mountinfo"
     table.write_text(f"1 0 0:1 / {tmp_path} rw - {kind} host rw\n")
     monkeypatch.setattr(place, "MOUNTS", str(table))
@@ -237,18 +286,21 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind: str) -> N
 
 
 def test_a_symbolic_link_leads_to_the_same_files(tmp_path) -> None:
+    """Covers: B19"""
     (tmp_path / "real").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "real" / "x.db")
     assert SQLiteRunStore(tmp_path / "link.db").path == str(tmp_path / "real" / "x.db")
 
 
 async def test_a_second_name_of_the_file_is_a_warning(tmp_path) -> None:
+    """Covers: B19"""
     async with opened(tmp_path / "x.db") as store:
         os.link(tmp_path / "x.db", tmp_path / "y.db")
         assert any("hard links" in note for note in (await store.status()).notes)
 
 
 async def test_status_says_what_an_operator_should_know(tmp_path) -> None:
+    """Covers: B21"""
     async with opened(tmp_path / "x.db", durability="relaxed") as store:
         status = await store.status()
     assert (status.kind, status.durability, status.schema_version) == ("sqlite", "relaxed", SCHEMA_VERSION)
@@ -269,6 +321,7 @@ async def test_status_says_what_an_operator_should_know(tmp_path) -> None:
     ],
 )
 def test_versions_with_the_wal_reset_bug_are_named(version: tuple[int, ...], notes: int) -> None:
+    """Covers: B18"""
     assert len(version_notes(version)) == notes
 
 
@@ -278,6 +331,7 @@ def test_an_old_sqlite_is_refused() -> None:
 
 
 async def test_settings_are_those_that_the_design_asks_for(tmp_path) -> None:
+    """Covers: A24, B18, B21"""
     async with opened(tmp_path / "x.db") as store:
         connection = store._database.writing
         found = {

@@ -7,10 +7,11 @@ import os
 import random
 import re
 import sqlite3
+from contextlib import closing
 
 import pytest
 
-from durable.core.records import Entry, Kind, Reason, RunState, Status, Wait
+from durable.core.records import Entry, Kind, Reason, RunRecord, RunState, Status, Wait
 from durable.errors import StoreCorrupt
 from durable.store.base import RunFilter
 from durable.store.drivers import run_async, run_blocking
@@ -28,8 +29,10 @@ from durable.store.operations import (
     Send,
     Settle,
     Suspend,
+    Then,
 )  # fmt: skip
 from durable.store.sqlite import SQLiteRunStore, database, queries, upkeep
+from durable.store.sqlite.damage import examine
 from durable.store.sqlite.rows import entry_of, entry_row
 from tests.store.sqlite_kit import (
     QUEUE,
@@ -40,11 +43,13 @@ from tests.store.sqlite_kit import (
     do,
     finish,
     finished,
+    new,
     opened,
     said,
     start,
     started,
     task,
+    tell,
 )
 
 
@@ -62,16 +67,17 @@ def damage(path, sql: str, *values: object) -> None:
 async def test_a_step_costs_at_most_200_bytes_everything_included(tmp_path) -> None:
     path, steps = tmp_path / "x.db", 5
     async with opened(path) as store:
-        for wave in range(10):
-            runs = await _wave(store, wave, steps)
-        assert (await store.run_by_key(runs[0].key)).state is RunState.SUCCEEDED
+        waves = [await _wave(store, wave, steps) for wave in range(10)]
+        last = await store.run_by_key(waves[-1][0].key)
+        assert last is not None
+        assert last.state is RunState.SUCCEEDED
     assert os.path.getsize(path) / (10 * 100 * steps) <= 200
 
 
-async def _wave(store: SQLiteRunStore, wave: int, steps: int):
+async def _wave(store: SQLiteRunStore, wave: int, steps: int) -> list[RunRecord]:
     """Execute 100 runs at once, as the runtime does under load."""
     starts = [start(f"order-{wave * 100 + number:06d}", digest=number << 40, note="'x', 990") for number in range(100)]
-    runs = [outcome.record for outcome in (await store.execute(starts, W1)).outcomes]
+    runs = [new(outcome) for outcome in (await store.execute(starts, W1)).outcomes]
     for position in range(1, steps + 1):
         entry = task(position, b'J{"x":12345}', name="charge", digest=position << 40, attempt=1, took=3, note="42, 990")
         committed = await store.execute([advance(run, entry) for run in runs], W1)
@@ -134,11 +140,14 @@ def test_an_entry_comes_back_from_its_row() -> None:
         assert entry_of(entry_row(9, 1, entry)) == entry
 
 
-@pytest.mark.parametrize("column", range(15))
+EPOCH = 1
+"""The one column without a checksum: it is compared with the run's, never believed alone."""
+
+
+@pytest.mark.parametrize("column", [column for column in range(15) if column != EPOCH])
 def test_a_change_in_any_column_of_an_entry_is_noticed(column: int) -> None:
+    """Covers: B11"""
     row = list(entry_row(9, 1, ENTRY))
-    if column == 1:
-        pytest.skip("the epoch is compared with the run's, never believed alone")
     value = row[column]
     row[column] = value + 1 if isinstance(value, int) else value + (b"x" if isinstance(value, bytearray) else "x")
     with pytest.raises(StoreCorrupt):
@@ -146,6 +155,7 @@ def test_a_change_in_any_column_of_an_entry_is_noticed(column: int) -> None:
 
 
 async def test_a_flipped_bit_concerns_its_own_run_only(tmp_path) -> None:
+    """Covers: B11"""
     path = tmp_path / "x.db"
     async with opened(path) as store:
         runs = await started(store, "a", "b", "c")
@@ -167,6 +177,7 @@ async def test_a_flipped_bit_concerns_its_own_run_only(tmp_path) -> None:
 
 @pytest.mark.parametrize("what", ["promises", "messages", "journal"])
 async def test_damaged_arrivals_set_aside_the_run_that_waits_and_no_other(tmp_path, what: str) -> None:
+    """Covers: B11"""
     path = tmp_path / "x.db"
     async with opened(path) as store:
         waiting, other, ended = await started(store, "waiting", "other", "ended")
@@ -188,6 +199,7 @@ async def test_damaged_arrivals_set_aside_the_run_that_waits_and_no_other(tmp_pa
 
 
 async def test_check_finds_what_is_missing_and_what_belongs_to_nobody(tmp_path) -> None:
+    """Covers: B11"""
     path = tmp_path / "x.db"
     async with opened(path) as store:
         runs = await started(store, *"abcdef")
@@ -264,12 +276,13 @@ async def _bring_about(store: SQLiteRunStore, runs) -> None:
 ENDS = Finish(RunState.SUCCEEDED)
 
 
-def _mixed(rng: random.Random, runs) -> list[Advance]:
+WAYS: list[Then] = [GoOn(), Finish(RunState.SUCCEEDED), Suspend(T0 + 9), Suspend(None), Suspend(T0), Release(T0)]
+
+
+def _mixed(rng: random.Random, runs: list[RunRecord]) -> list[Advance]:
     batch = []
     for run in rng.sample(runs, len(runs)):
-        then = rng.choice(
-            [GoOn(), Finish(RunState.SUCCEEDED), Suspend(T0 + 9), Suspend(None), Suspend(T0), Release(T0)]
-        )
+        then = rng.choice(WAYS)
         entries = [task(1)] if isinstance(then, Finish) or rng.random() < 0.8 else []
         entries += [Entry(2, T0, Kind.RUN, Status.OK, name="cancel")] if entries and rng.random() < 0.2 else []
         settle = Settle("app", f"p{run.key}", True, b"", "t")
@@ -283,6 +296,7 @@ def _mixed(rng: random.Random, runs) -> list[Advance]:
 
 
 async def test_one_run_that_cannot_be_stored_is_refused_alone(tmp_path) -> None:
+    """Covers: I7, I8"""
     async with opened(tmp_path / "x.db") as store:
         good, surrogate, number, note = await started(store, "good", "surrogate", "number", "note")
         committed = await store.execute([
@@ -345,6 +359,7 @@ async def test_other_processes_changes_are_noticed(tmp_path) -> None:
 
 
 async def test_the_numbers_of_pruned_runs_are_not_given_again(tmp_path) -> None:
+    """Covers: A17"""
     async with opened(tmp_path / "x.db") as store:
         runs = await started(store, "a", "b")
         await store.execute([finish(run, 1) for run in runs], W1)
@@ -354,6 +369,7 @@ async def test_the_numbers_of_pruned_runs_are_not_given_again(tmp_path) -> None:
 
 
 def test_pruning_interrupted_at_any_statement_leaves_no_half_of_a_run(tmp_path) -> None:
+    """Covers: A17"""
     from tests.store.sqlite_kit import Crash, crash_before
 
     for nth in range(100):
@@ -405,7 +421,16 @@ async def test_an_operation_runs_the_same_on_either_driver(tmp_path) -> None:
     connection.close()
 
 
-MAY_SCAN = {"ALL_APPS", "ALL_QUEUES", "ALL_WORKERS", "WORKERS", "MISSED", "SELECT_RUN", "RUN_COLUMNS"}
+MAY_SCAN = {
+    "ALL_APPS",
+    "ALL_QUEUES",
+    "ALL_WORKERS",
+    "WORKERS",
+    "MISSED",
+    "SELECT_RUN",
+    "RUN_COLUMNS",
+    "STANDING_COLUMNS",
+}
 
 
 async def test_no_frequent_statement_reads_a_whole_table(tmp_path) -> None:
@@ -413,7 +438,7 @@ async def test_no_frequent_statement_reads_a_whole_table(tmp_path) -> None:
     async with opened(tmp_path / "x.db") as store:
         connection = store._database.writing
         statements = {name: text for name, text in vars(queries).items() if name.isupper() and name not in MAY_SCAN}
-        assert len(statements) > 50
+        assert len(statements) > 40
         for name, text in statements.items():
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", (0,) * text.count("?"))]
             scans = [step for step in plan if re.match(rf"SCAN ({tables}|[a-z])\b", step) and "wanted" not in step]
@@ -424,7 +449,10 @@ async def test_no_frequent_statement_reads_a_whole_table(tmp_path) -> None:
 
 
 def test_processes_and_stores_share_the_file_fairly(tmp_path) -> None:
-    """Each of five writers does its share; nobody meets `database is locked`."""
+    """Each of five writers does its share; nobody meets `database is locked`.
+
+    Covers: B12
+    """
     path = tmp_path / "x.db"
     code = """
         async def main():
@@ -450,8 +478,7 @@ def test_processes_and_stores_share_the_file_fairly(tmp_path) -> None:
                 (await do(b, start("b", worker="boot:b"))).record,
             ]
             for process in children:
-                process.stdin.write("go\n")
-                process.stdin.flush()
+                tell(process)
             counts = [0, 0]
 
             async def write(place: int, store: SQLiteRunStore) -> None:
@@ -468,3 +495,11 @@ def test_processes_and_stores_share_the_file_fairly(tmp_path) -> None:
     counts += [int(finished(process)) for process in children]
     assert min(counts) > 30, counts
     assert min(counts[:2]) > 100, counts
+
+
+async def test_what_examines_a_damaged_file_knows_all_its_tables(tmp_path) -> None:
+    async with opened(tmp_path / "durable.db"):
+        tables = examine(str(tmp_path / "durable.db")).tables
+    with closing(sqlite3.connect(tmp_path / "durable.db")) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables.keys() == {name for name in names if not name.startswith("sqlite_")}

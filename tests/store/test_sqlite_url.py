@@ -6,6 +6,7 @@ import pytest
 
 from durable.errors import UsageError
 from durable.store.sqlite import SQLiteLocation, SQLiteRunStore, parse_url
+from durable.store.sqlite.url import Durability
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ from durable.store.sqlite import SQLiteLocation, SQLiteRunStore, parse_url
         ("C:\\data\\x.db", "C:\\data\\x.db", "full"),
     ],
 )
-def test_a_url_names_a_file(text: str, path: str, durability: str) -> None:
+def test_a_url_names_a_file(text: str, path: str, durability: Durability) -> None:
     assert parse_url(text) == SQLiteLocation(path, durability)
 
 
@@ -56,4 +57,4 @@ def test_a_slip_is_explained(text: str, why: str) -> None:
 
 def test_the_store_itself_knows_its_durabilities() -> None:
     with pytest.raises(UsageError, match="not 'fast'"):
-        SQLiteRunStore("x.db", durability="fast")
+        SQLiteRunStore("x.db", durability="fast")  # type: ignore[arg-type]

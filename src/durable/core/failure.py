@@ -120,10 +120,14 @@ def rewind_note(drop: Sequence[int]) -> str:
     return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
 
 
-def dropped_positions(note: str) -> list[int]:
-    """Return the positions that a `rewind` note lists."""
-    positions: list[int] = []
+def dropped_positions(note: str, *, below: int = 1 << 24) -> set[int]:
+    """Return the positions under `below` that the note of a `rewind` entry lists; what reads otherwise lists none.
+
+    The bound keeps a damaged note from naming more positions than any journal has.
+    """
+    found: set[int] = set()
     for item in note.split():
         first, _, last = item.partition("-")
-        positions += range(int(first), int(last or first) + 1)
-    return positions
+        if first.isdecimal() and (last or first).isdecimal():
+            found.update(range(int(first), min(int(last or first) + 1, below)))
+    return found

@@ -101,12 +101,31 @@ def short_name(workflow: str) -> str:
     return workflow if len(encoded) <= ID_BYTES_MAX // 2 else hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
-def child_id(parent_id: str, key: int | str) -> str:
-    """Return the id of a child that was given none: `{parent}/{sequence}` (or its step id)."""
+def child_id(parent_id: str, key: int | str, continuation: int = 0) -> str:
+    """Return the id of a child that was given none: `{parent}/{sequence}` (or its step id).
+
+    Sequence numbers begin again when a run continues as new: then its `continuation` is part of the id as well.
+    """
+    key = f"{continuation}+{key}" if continuation else key
     text = f"{parent_id}/{key}"
     if len(text.encode()) <= ID_BYTES_MAX:
         return text
     return f"{hashlib.blake2b(parent_id.encode(), digest_size=16).hexdigest()}/{key}"
+
+
+class CallIds:
+    """Gives the calls of tasks their ids in a store that knows steps by name: `name`, then `name#1`, `name#2`, …"""
+
+    __slots__ = ("_calls",)
+
+    def __init__(self) -> None:
+        self._calls: dict[str, int] = {}
+
+    def next(self, name: str) -> str:
+        """Return the id of the next call of a task."""
+        number = self._calls.get(name, 0)
+        self._calls[name] = number + 1
+        return f"{name}#{number}" if number else name
 
 
 def idempotency_key(app: str, run_id: str, continuation: int, key: int | str, name: str) -> str:

@@ -5,8 +5,6 @@ Each place is a byte string that everyone who may have to read the value can com
 
 from __future__ import annotations
 
-from typing import Final
-
 from durable.core.records import Entry, Kind, signal_id
 
 
@@ -22,7 +20,7 @@ def result_place(app: str, run_id: str) -> bytes:
 
 def step_place(app: str, run_id: str, continuation: int, key: int | str) -> bytes:
     """Return the place of what a step gave; `key` is its sequence number or step id."""
-    return f"{app}\nstep\n{run_id}\n{continuation}\n{key!r}".encode("utf-8", "surrogatepass")
+    return f"{app}\nstep\n{run_id}\n{continuation}\n{key!r}".encode()
 
 
 def promise_place(app: str, promise_id: str) -> bytes:
@@ -40,14 +38,11 @@ def key_of(seq: int | None, step_id: str | None) -> int | str:
     return step_id or 0 if seq is None else seq
 
 
-_RUN_PLACES: Final = {"start": arguments_place, "finish": result_place}
-
-
 def entry_place(app: str, run_id: str, continuation: int, entry: Entry) -> bytes:
     """Return the place of the value in a journal entry."""
     match entry.kind:
         case Kind.RUN:
-            return _RUN_PLACES.get(entry.name, result_place)(app, run_id)
+            return arguments_place(app, run_id) if entry.name == "start" else result_place(app, run_id)
         case Kind.PROMISE:
             return promise_place(app, signal_id(run_id, entry.name))
         case Kind.CHILD:

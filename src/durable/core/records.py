@@ -78,6 +78,11 @@ class Kind(IntEnum):
     CALL = 8
     """A request to the store from a body, its answer recorded (settle a promise, send a message, cancel a run)."""
 
+    @property
+    def label(self) -> str:
+        """The word shown to people and programs: what a run waits for by name is a signal."""
+        return "signal" if self is Kind.PROMISE else self.name.lower()
+
 
 class Status(IntEnum):
     """What happened. The numbers are stored: never reuse one."""
@@ -115,6 +120,11 @@ class Entry(NamedTuple):
     """Short text for people: the arguments, cut."""
     data: bytes = b""
     """Encoded value or error; for position 0 the run's arguments."""
+
+    @property
+    def label(self) -> str:
+        """The name shown to people and programs: a `rewind` is what the retry of a failed run leaves."""
+        return "retry" if self.kind is Kind.RUN and self.name == "rewind" else self.name
 
 
 class Wait(NamedTuple):
@@ -171,7 +181,7 @@ class Pending(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """The line in which a run stands: workers claim from the queues whose code they have."""
+    """What a run stands in until a worker claims it: workers claim from the queues whose code they have."""
 
     app: str
     workflow: str
@@ -225,7 +235,7 @@ class WorkerRecord:
     pid: int
     host: str
     boot_id: str
-    """Identifies the boot and pid namespace in which `pid` means something."""
+    """Identifies the boot and pid namespace in which `pid` means something; empty if unknown."""
     started_at: int
     queues: tuple[Queue, ...] = ()
     """What it claims; empty for a process that only runs its own direct calls."""
@@ -239,3 +249,12 @@ class PromiseRecord:
     settled_at: int | None
     ok: bool
     data: bytes
+
+
+class Inbox(NamedTuple):
+    """What was delivered to a run; to look at it changes nothing."""
+
+    signals: tuple[PromiseRecord, ...] = ()
+    """Its signals that were settled, received or not, in the order of their names."""
+    messages: tuple[Message, ...] = ()
+    """The messages that it has not received, oldest first."""

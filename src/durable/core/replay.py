@@ -33,12 +33,16 @@ class Journal:
         began_at: Time of the first claim, in milliseconds: the body's time before the first entry.
     """
 
-    __slots__ = ("_apart", "_cursor", "_end", "_newest_at", "_next", "_patches", "_recorded", "_run_id", "last_at")
+    __slots__ = (
+        "_apart", "_cursor", "_end", "_newest_at", "_next", "_patches", "_recorded", "_run_id", "last_at", "rewound",
+    )  # fmt: skip
 
     def __init__(self, run_id: str, entries: list[Entry], began_at: int) -> None:
         self._run_id = run_id
         # Rewind marks account for gaps; the body never saw what was dropped.
         self._recorded = [e for e in entries if e.kind is not Kind.RUN or e.name != "rewind"]
+        self.rewound = len(self._recorded) < len(entries)
+        """Was something of it dropped at some time?"""
         self._cursor = 1
         self._next = self._recorded[1] if len(self._recorded) > 1 else None
         self._end = entries[-1].position + 1 if entries else 0
@@ -46,7 +50,8 @@ class Journal:
         self._apart: dict[str, list[Entry]] = {}
         self.last_at = began_at
         """The body's time: that of the entry applied last."""
-        self._newest_at = began_at
+        # Marks of a rewind count here, and so does the start entry of a continuation: times never decrease.
+        self._newest_at = max(began_at, entries[-1].at) if entries else began_at
 
     @property
     def start(self) -> Entry:
@@ -138,8 +143,6 @@ class Journal:
         at = entry.at
         if at > self.last_at and _moves_time(entry.kind, entry.status):
             self.last_at = at
-        if at > self._newest_at:
-            self._newest_at = at
 
     def _pass(self) -> None:
         cursor = self._cursor = self._cursor + 1
@@ -187,6 +190,11 @@ class Journal:
         """Return an entry that nobody has asked for, if there is one: the body has ended."""
         return self.peek() or next((entries[0] for entries in self._apart.values()), None)
 
+    def unclaimed(self) -> list[Entry]:
+        """Return what the body has not asked for yet: what was set apart, and what comes next."""
+        apart = [entry for entries in self._apart.values() for entry in entries]
+        return apart if self._next is None else [*apart, self._next]
+
     def diverged(self, entry: Entry, asked: str) -> NonDeterminismError:
         """Return the error that says what was recorded and what the code asks for."""
         return NonDeterminismError(self._run_id, entry.position, describe(entry), asked)
@@ -233,4 +241,4 @@ def patch_name(name: str) -> str:
 def describe(op: Identity | Entry) -> str:
     """Return an operation or an entry in words, for messages."""
     identity = f"step id {op.step_id!r}" if op.step_id is not None else f"operation {op.seq}"
-    return f"{op.kind.name.lower()} {op.name!r}{f' {op.note}' if op.note else ''} ({identity})"
+    return f"{op.kind.label} {op.name!r}{f' {op.note}' if op.note else ''} ({identity})"

@@ -3,6 +3,9 @@
 A user's own store passes any object that fits; `durable.testing.contract` is the suite that proves it. Outcomes of
 writes are four: done or refused (returned), failed for certain (`StoreUnavailable`: nothing was written, the same
 batch may be executed again), or unknown (`OutcomeUnknown`: call `reopen`, then execute the same batch again).
+
+A store reads, locks and writes. What an operation answers and what it makes of a run is decided by the pure functions
+of `durable.core.decisions`, which take what was read and return what is to be written: a store has no rules of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +14,18 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from durable.core.records import Entry, PromiseRecord, Queue, RunKey, RunRecord, RunState, Wait, WorkerId, WorkerRecord
+from durable.core.records import (
+    Entry,
+    Inbox,
+    PromiseRecord,
+    Queue,
+    RunKey,
+    RunRecord,
+    RunState,
+    Wait,
+    WorkerId,
+    WorkerRecord,
+)
 from durable.store.operations import Committed, Operation
 
 JOURNAL_PAGE_MAX = 10_000
@@ -134,7 +148,7 @@ class RunStore(Protocol):
         """Return what has arrived for runs that `worker` owns, as `Committed.pending`, with no outcomes."""
 
     async def next_due(self, queues: Sequence[Queue], runs: Sequence[RunKey] = ()) -> int | None:
-        """Return the earliest `due_at` among claimable runs of these lines and these runs, None if there is none.
+        """Return the earliest `due_at` among claimable runs of these queues and these runs, None if there is none.
 
         It may lie in the past.
         """
@@ -158,10 +172,17 @@ class RunStore(Protocol):
         """Return how many runs are in each state; states without runs are left out."""
 
     async def tally(self, where: RunFilter) -> dict[Queue, dict[RunState, int]]:
-        """Return how many runs are in each state, line by line; a line or state with none is left out."""
+        """Return how many runs are in each state, queue by queue; a queue or state with none is left out."""
 
     async def waits(self, run: RunKey) -> list[Wait]:
         """Return what a run is registered for, in no particular order."""
+
+    async def inbox(self, run: RunKey) -> Inbox:
+        """Return what was delivered to a run, as far as it is kept: all its signals, and its unread messages.
+
+        Raises:
+            StoreCorrupt: a value does not match its checksum.
+        """
 
     async def owned(self, worker: WorkerId) -> list[RunRecord]:
         """Return the runs that `worker` owns."""
@@ -191,8 +212,8 @@ class RunStore(Protocol):
     async def expire(self) -> Expired:
         """Take back the runs of workers that are dead, and forget those workers.
 
-        What becomes of each run: `core.lease.after_death`. A worker that finds itself forgotten (`registered` is False)
-        drops all its runs and registers under a new id.
+        What becomes of each run: `core.decisions.takeovers`. A worker that finds itself forgotten (`registered` is
+        False) drops all its runs and registers under a new id.
         """
 
     async def registered(self, worker: WorkerId) -> bool:

@@ -11,9 +11,20 @@ import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from durable.core.lease import DEATHS_MAX, after_death
-from durable.core.records import Entry, PromiseRecord, Queue, RunKey, RunRecord, RunState, Wait, WorkerId, WorkerRecord
-from durable.core.states import RunEvent
+from durable.core.decisions import arrivals, retention, standing, takeovers
+from durable.core.records import (
+    Entry,
+    Inbox,
+    PromiseRecord,
+    Queue,
+    RunKey,
+    RunRecord,
+    RunState,
+    Wait,
+    WorkerId,
+    WorkerRecord,
+    signal_id,
+)
 from durable.errors import Bug
 from durable.store._memory_operations import Transaction, execute_batch
 from durable.store._memory_tables import Row, Tables
@@ -80,7 +91,7 @@ class MemoryStore:
         self._now()
         for worker in self._lives:
             for row in self._tables.owned_by(worker):
-                row.notice = True
+                row.life = standing.woken(row.life, self._now())
 
     # Writing ---------------------------------------------------------------------------------------------------------
 
@@ -114,8 +125,8 @@ class MemoryStore:
     async def sweep(self) -> tuple[RunKey, ...]:
         """Wake the suspended runs that something has reached; there are none unless a wake-up was lost."""
         transaction = self._transaction()
-        suspended = [row for row in self._tables.runs.values() if row.state is RunState.SUSPENDED]
-        found = [row for row in suspended if self._tables.has_arrived(row)]
+        rows = self._tables.runs.values()
+        found = [row for row in rows if arrivals.was_missed(row.life, is_there=self._tables.is_anything_there(row))]
         for row in found:
             transaction.wake(row)
         return tuple(row.key for row in found)
@@ -128,19 +139,23 @@ class MemoryStore:
         """Delete ended runs, oldest end first."""
         self._transaction()
         ended = [
-            (row.finished_at, row.key, row)
+            (row.life.finished_at, row.key, row)
             for row in self._tables.runs.values()
-            if row.finished_at is not None and row.finished_at < finished_before and _matches(row, where)
+            if _matches(row, where) and self._may_go(row, finished_before)
         ]
-        found = [row for _, _, row in sorted(ended) if self._may_go(row)][: max(0, limit)]
+        found = [row for _, _, row in sorted(ended)][: max(0, limit)]
         for row in found:
             self._delete(row)
         return len(found)
 
-    def _may_go(self, row: Row) -> bool:
+    def _may_go(self, row: Row, finished_before: int) -> bool:
         parent = self._tables.by_id.get((row.app, row.parent_id or ""))
-        is_child = parent is not None and not parent.state.is_final
-        return not is_child and not self._tables.waiters(row.app, f"r:{row.run_id}")
+        return retention.may_go(
+            row.life.finished_at,
+            finished_before,
+            is_awaited=bool(self._tables.waiters(row.app, f"r:{row.run_id}")),
+            parent=None if parent is None else parent.life.state,
+        )
 
     def _delete(self, row: Row) -> None:
         del self._tables.runs[row.key], self._tables.by_id[row.app, row.run_id]
@@ -160,7 +175,7 @@ class MemoryStore:
         """Forget a worker and queue its runs."""
         transaction = self._transaction()
         for row in self._tables.owned_by(worker):
-            transaction.give_back(row)
+            transaction.put(row, takeovers.handed_back(row.life, transaction.now))
         self._drop_worker(worker)
 
     def beat(self) -> None:
@@ -172,18 +187,10 @@ class MemoryStore:
         dead, runs = sorted(self._tables.dead), list[RunKey]()
         for worker in dead:
             for row in self._tables.owned_by(worker):
-                self._take_back(transaction, row)
+                transaction.put(row, takeovers.taken_back(row.life, transaction.now, spread=self._spread()))
                 runs.append(row.key)
             self._drop_worker(worker)
         return Expired(tuple(dead), tuple(runs))
-
-    def _take_back(self, transaction: Transaction, row: Row) -> None:
-        takeover = after_death(row.deaths, progressed=row.deaths == 0, spread=self._spread())
-        row.deaths = takeover.deaths
-        if takeover.poisoned:
-            transaction.poison(row, f"{DEATHS_MAX} workers died in a row while they executed it, without a new entry")
-        else:
-            transaction.give_back(row, delay_ms=takeover.delay_ms, event=RunEvent.OWNER_DIED)
 
     def _drop_worker(self, worker: WorkerId) -> None:
         self._tables.workers.pop(worker, None)
@@ -208,7 +215,7 @@ class MemoryStore:
     async def next_due(self, queues: Sequence[Queue], runs: Sequence[RunKey] = ()) -> int | None:
         """Return when the earliest of these runs may be claimed."""
         rows = (row for row in self._tables.claimable.values() if row.queue in queues or row.key in runs)
-        return min((row.due_at for row in rows if row.due_at is not None), default=None)
+        return min((row.life.due_at for row in rows if row.life.due_at is not None), default=None)
 
     async def run(self, app: str, run_id: str) -> RunRecord | None:
         """Return one run, by its id."""
@@ -228,20 +235,32 @@ class MemoryStore:
 
     async def count(self, where: RunFilter) -> dict[RunState, int]:
         """Return how many runs are in each state."""
-        return dict(Counter(row.state for row in self._tables.runs.values() if _matches(row, where)))
+        return dict(Counter(row.life.state for row in self._tables.runs.values() if _matches(row, where)))
 
     async def tally(self, where: RunFilter) -> dict[Queue, dict[RunState, int]]:
-        """Return how many runs are in each state, line by line."""
+        """Return how many runs are in each state, queue by queue."""
         tally: dict[Queue, Counter[RunState]] = {}
         for row in self._tables.runs.values():
             if _matches(row, where):
-                tally.setdefault(row.queue, Counter())[row.state] += 1
+                tally.setdefault(row.queue, Counter())[row.life.state] += 1
         return {queue: dict(counts) for queue, counts in tally.items()}
 
     async def waits(self, run: RunKey) -> list[Wait]:
         """Return what a run is registered for."""
         row = self._tables.runs.get(run)
         return [] if row is None else list(row.waits)
+
+    async def inbox(self, run: RunKey) -> Inbox:
+        """Return what was delivered to a run."""
+        row = self._tables.runs.get(run)
+        if row is None:
+            return Inbox()
+        signals = [
+            promise.record
+            for (app, promise_id), promise in self._tables.promises.items()
+            if app == row.app and promise_id.startswith(signal_id(row.run_id, ""))
+        ]
+        return Inbox(tuple(sorted(signals, key=lambda signal: signal.promise_id)), row.unread())
 
     async def owned(self, worker: WorkerId) -> list[RunRecord]:
         """Return the runs that a worker owns, oldest first."""
@@ -290,14 +309,14 @@ def _matches(row: Row, where: RunFilter) -> bool:
         (where.workflow, row.queue.workflow),
         (where.group, row.queue.group),
         (where.parent_id, row.parent_id),
-        (where.reason, row.reason),
+        (where.reason, row.life.reason),
     )
     return (
         all(want is None or want == found for want, found in wanted)
-        and (not where.states or row.state in where.states)
+        and (not where.states or row.life.state in where.states)
         and (where.id_prefix is None or row.run_id.startswith(where.id_prefix))
         and where.tags.items() <= row.tags.items()
         and (where.created_from is None or row.created_at >= where.created_from)
         and (where.created_before is None or row.created_at < where.created_before)
-        and (where.finished_before is None or (row.finished_at or where.finished_before) < where.finished_before)
+        and (where.finished_before is None or (row.life.finished_at or where.finished_before) < where.finished_before)
     )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from durable.codec.base import Codec
+from durable.core.ids import CallIds
 from durable.core.records import Queue, RunState, WorkerId, WorkerRecord
 from durable.errors import UsageError
 from durable.store.memory import MemoryStore
@@ -67,13 +67,11 @@ class RunContext:
     run_id: str
     workflow_id: str
     store: Store
-    _calls: Counter[str] = field(default_factory=Counter)
+    _calls: CallIds = field(default_factory=CallIds)
 
     def next_step_id(self, name: str) -> str:
         """Return the id of the next call of a task: `name`, then `name#1`, `name#2`, …"""
-        number = self._calls[name]
-        self._calls[name] += 1
-        return f"{name}#{number}" if number else name
+        return self._calls.next(name)
 
 
 class StepStoreRunStore(MemoryStore):

@@ -6,7 +6,8 @@ which picks a store by its URL, and the command line. What it may not know: work
 any other store.
 """
 
+from durable.store.sqlite.database import accept_loss
 from durable.store.sqlite.store import Limits, SQLiteRunStore
 from durable.store.sqlite.url import SQLiteLocation, parse_url
 
-__all__ = ["Limits", "SQLiteLocation", "SQLiteRunStore", "parse_url"]
+__all__ = ["Limits", "SQLiteLocation", "SQLiteRunStore", "accept_loss", "parse_url"]

@@ -1,44 +1,43 @@
 """Advances: what the pumps of many runs produced, stored as one.
 
-First one read brings epoch, owner and next position of all runs. `_judge` then decides about each Advance without
-touching the database. All new entries are inserted by one `executemany`, and last come the changes of state: in the
-order of the batch, but those that cannot affect each other (runs that go on, that end, or that wait for nothing but a
-time) as sets. So a batch of a hundred runs that go on costs one read and one write.
+First one read brings epoch, owner and next position of all runs, and the core judges each Advance by that. All new
+entries are inserted by one `executemany`, and last come the changes of state: in the order of the batch, but those that
+cannot affect each other (runs that go on, that end, or that wait for nothing but a time) as sets. So a batch of a
+hundred runs that go on costs one read and one write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, assert_never
+from typing import Final, NamedTuple
 
-from durable.core.records import Kind, Reason, Requests, RunKey, RunState
+from durable.core.decisions import advances as decide
+from durable.core.records import Entry, Kind, Reason, RunKey, RunState
 from durable.store.operations import (
     Advance,
-    Answer,
+    Cancel,
     Continue,
     Done,
     Extras,
     Fenced,
     Finish,
     GoOn,
-    NotFound,
-    NotOpen,
     Outcome,
-    Paused,
-    Release,
     SetAside,
     Suspend,
+    Then,
     Woken,
 )
 from durable.store.sqlite import queries as q
-from durable.store.sqlite.arrivals import has_arrived
-from durable.store.sqlite.requests import append, last_at, request, settle
-from durable.store.sqlite.rows import ENTRY_COMMON, EntryRow, Unstorable, clean, entry_row, place_of, places_of
+from durable.store.sqlite.arrivals import is_anything_there
+from durable.store.sqlite.requests import meant, request, settle
+from durable.store.sqlite.rows import ENTRY_COMMON, EntryRow, Found, Unstorable, clean, entry_row, places_of
 from durable.store.sqlite.schema import POSITIONS
-from durable.store.sqlite.starts import start_entry, start_runs
+from durable.store.sqlite.starts import start_runs
 from durable.store.sqlite.transaction import Transaction, keys_text
 
-_NOTHING = Extras()
+_NOTHING: Final = Extras()
+_GONE: Final = Fenced(0)
 
 
 class Look(NamedTuple):
@@ -55,13 +54,9 @@ class Look(NamedTuple):
 class Verdict(NamedTuple):
     """What becomes of one Advance."""
 
-    rows: list[EntryRow] | None = None
-    """Entries to insert; None when nothing more is stored for this run."""
-    refusal: Fenced | None = None
-    repeated: bool = False
-    """Was it stored before, so that only its answer is wanted?"""
-    left: bool = False
-    """… and did it give the run away?"""
+    judged: decide.Accepted | Fenced
+    rows: Sequence[EntryRow] = ()
+    """Entries to insert."""
     flaw: str = ""
     """Why it can never be stored."""
 
@@ -77,43 +72,46 @@ def advance_runs(transaction: Transaction, advances: Sequence[Advance]) -> list[
 def _look(transaction: Transaction, advances: Sequence[Advance]) -> dict[RunKey, Look]:
     found = transaction.execute(q.LOOK, (keys_text([advance[0] for advance in advances]),)).fetchall()
     mask = POSITIONS - 1
-    return {row[0]: Look(row[0], row[1], row[2], row[3], row[4] & mask) for row in found}
+    return {key: Look(key, epoch, owner, app, -1 if place is None else place & mask)
+            for key, epoch, owner, app, place in found}  # fmt: skip
 
 
 def _judge(transaction: Transaction, advance: Advance, look: Look | None) -> Verdict:
-    run, worker, epoch, entries, then, _ = advance
     if look is None:
-        return Verdict(refusal=Fenced(0))
-    owner = transaction.worker(worker)
-    if look.epoch != epoch or not owner or owner != abs(look.owner):
-        return Verdict(refusal=Fenced(look.epoch))
+        return Verdict(_GONE)
+    run, worker, epoch, entries, _, _, _ = advance
+
+    def is_stored(entry: Entry) -> bool:
+        return _is_stored(transaction, run, epoch, entry)
+
+    judged = decide.judge(advance, look.epoch, _hold(transaction, worker, look.owner), look.newest + 1, is_stored)
+    if judged.__class__ is Fenced:
+        return Verdict(judged)
+    new = entries if judged is decide.NEW else entries[judged[0] :]
     try:
-        rows = [entry_row(run, epoch, entry) for entry in entries]
+        return Verdict(judged, [entry_row(run, epoch, entry) for entry in new])
     except Unstorable as error:
-        return Verdict(flaw=str(error)) if look.owner > 0 else Verdict(refusal=Fenced(look.epoch))
-    if look.owner < 0:
-        was_left = then.__class__ is not GoOn and _is_newest(look, advance) and _are_stored(transaction, rows)
-        return Verdict(repeated=True, left=True) if was_left else Verdict(refusal=Fenced(look.epoch))
-    if not rows or entries[0][0] == look.newest + 1:
-        return Verdict(rows)
-    old = [row for row in rows if row[0] <= place_of(run, look.newest)]
-    has_gap = entries[0][0] > look.newest
-    if has_gap or not _are_stored(transaction, old):
-        return Verdict(refusal=Fenced(look.epoch))
-    return Verdict(rows[len(old) :], repeated=len(old) == len(rows))
+        return Verdict(judged, flaw=str(error))
 
 
-def _is_newest(look: Look, advance: Advance) -> bool:
-    return not advance.entries or advance.entries[-1].position == look.newest
+def _hold(transaction: Transaction, worker: str, owner: int) -> decide.Hold:
+    number = transaction.worker(worker)
+    if number and owner == number:
+        return decide.Hold.OWNS
+    return decide.Hold.LEFT if number and owner == -number else decide.Hold.NOTHING
 
 
-def _are_stored(transaction: Transaction, rows: list[EntryRow]) -> bool:
-    """Is each of these entries in the journal, just so?"""
-    return all(transaction.one(q.ENTRIES, row[0], row[0] + 1, 1) == row for row in rows)
+def _is_stored(transaction: Transaction, run: RunKey, epoch: int, entry: Entry) -> bool:
+    """Is this entry in the journal, just so, written under this epoch?"""
+    try:
+        row = entry_row(run, epoch, entry)
+    except Unstorable:
+        return False
+    return transaction.one(q.ENTRIES, row[0], row[0] + 1, 1) == row
 
 
 def _insert(transaction: Transaction, verdicts: list[Verdict]) -> None:
-    rows = [row for verdict in verdicts for row in verdict.rows or ()]
+    rows = [row for verdict in verdicts for row in verdict.rows]
     common = [row[:ENTRY_COMMON] for row in rows if row[-2] is None and not row[-1]]
     if common:
         transaction.many(q.ADD_ENTRY, common)
@@ -141,13 +139,14 @@ class _Aftermath:
         return self._outcomes
 
     def _one(self, advance: Advance, verdict: Verdict) -> Outcome:
-        if verdict.refusal is not None:
-            return verdict.refusal
-        if verdict.flaw:
-            return self._refuse_for_ever(advance, verdict.flaw)
+        judged, rows, flaw = verdict
+        if isinstance(judged, Fenced):
+            return judged
+        if flaw:
+            return self._refuse_for_ever(advance, flaw)
         then, extras = advance[4], advance[5]
-        if extras is None and not verdict.left:
-            if _has_cancel(verdict):
+        if extras is None and not judged.left:
+            if _has_cancel(rows):
                 self._flush()
                 self.transaction.execute(q.CLEAR_CANCEL, (advance.run,))
             if then.__class__ is GoOn:
@@ -159,7 +158,7 @@ class _Aftermath:
                 self._suspends.append((len(self._outcomes), advance))
                 return Done.DONE
         self._flush()
-        return self._in_full(advance, verdict)
+        return self._in_full(advance, judged, rows)
 
     # As sets ---------------------------------------------------------------------------------------------------------
 
@@ -174,44 +173,42 @@ class _Aftermath:
 
     def _suspend_all(self, suspends: list[tuple[int, Advance]]) -> None:
         transaction, now = self.transaction, self.transaction.now
-        values = [(_due_at(advance), now, advance.run) for _, advance in suspends]
-        if transaction.many(q.SUSPEND_PLAIN, values).rowcount == len(values):
-            transaction.due.update(run for due_at, _, run in values if due_at is not None and due_at <= now)
-            return
-        for place, advance in suspends:
-            if (run := transaction.one(q.STILL_OWNED, advance.run)) is None:
-                continue
-            self._outcomes[place] = Done.DONE if self._then(advance, _owned(run)) else Woken.WOKEN
-        transaction.due.update(run for due_at, _, run in values if due_at is not None and due_at <= now)
-        transaction.recheck_due = True
+        values = [(_due_at(advance), now, advance.active_ms, advance.run) for _, advance in suspends]
+        is_whole = transaction.many(q.SUSPEND_PLAIN, values).rowcount == len(values)
+        for (place, advance), (due_at, *_) in zip(suspends, values, strict=True):
+            # Those that the statement left alone are owned still.
+            if not is_whole and (found := transaction.surely_found(advance.run)).run.state is RunState.RUNNING:
+                woken = self._leave(found, advance.then, advance.active_ms)
+                self._outcomes[place] = Woken.WOKEN if woken else Done.DONE
+            elif due_at is not None and due_at <= now:
+                transaction.due.add(advance.run)
 
     def _finish_all(self, finishes: list[Advance]) -> None:
         transaction = self.transaction
-        rows = [_finish_row(advance, transaction.now) for advance in finishes]
-        transaction.many(q.FINISH, rows)
+        transaction.many(q.FINISH, [_finish_row(advance, transaction.now) for advance in finishes])
         runs = [advance.run for advance in finishes]
         transaction.execute(q.FORGET_WAITS, (keys_text(runs),))
         transaction.wake_waiters_of_runs(runs)
 
     # One by one ------------------------------------------------------------------------------------------------------
 
-    def _in_full(self, advance: Advance, verdict: Verdict) -> Outcome:
+    def _in_full(self, advance: Advance, accepted: decide.Accepted, rows: Sequence[EntryRow]) -> Outcome:
         extras = advance.extras or _NOTHING
-        if verdict.left:
-            return _answer(self._extra_outcomes(extras, repeated=True), extras, woken=False)
-        self._record(advance, extras, verdict)
-        outcomes = self._extra_outcomes(extras, repeated=verdict.repeated)
+        if accepted.left:
+            return decide.answer(self._extra_outcomes(extras, repeated=True), extras, woken=False)
+        self._record(advance.run, extras, rows)
+        outcomes = self._extra_outcomes(extras, repeated=accepted.repeated)
         self._change_waits(advance.run, extras)
-        woken = not self._then(advance, None)
-        return _answer(outcomes, extras, woken=woken)
+        stays = advance.then.__class__ is GoOn
+        found = None if stays else self.transaction.surely_found(advance.run)
+        woken = found is not None and self._leave(found, advance.then, advance.active_ms)
+        return decide.answer(outcomes, extras, woken=woken)
 
-    def _record(self, advance: Advance, extras: Extras, verdict: Verdict) -> None:
-        transaction, run = self.transaction, advance.run
-        active_ms = 0 if verdict.repeated else extras.active_ms
-        if active_ms or extras.progress is not None:
-            progress = None if extras.progress is None else clean(extras.progress)
-            transaction.execute(q.ADD_PROGRESS, (progress, active_ms, run))
-        if _has_cancel(verdict):
+    def _record(self, run: RunKey, extras: Extras, rows: Sequence[EntryRow]) -> None:
+        transaction = self.transaction
+        if extras.progress is not None:
+            transaction.execute(q.SET_PROGRESS, (clean(extras.progress), run))
+        if _has_cancel(rows):
             transaction.execute(q.CLEAR_CANCEL, (run,))
         if extras.consumed:
             transaction.many(q.READ_MESSAGE, [(number, run) for number in extras.consumed])
@@ -223,17 +220,12 @@ class _Aftermath:
         outcomes += [settle(transaction, operation) for operation in extras.settles]
         outcomes += [request(transaction, operation) for operation in extras.sends]
         for cancel in extras.cancels:
-            if repeated:
-                outcomes.append(self._cancelled(cancel.app, cancel.run_id))
-            else:
-                outcomes.append(request(transaction, cancel))
+            outcomes.append(self._cancelled(cancel) if repeated else request(transaction, cancel))
         return tuple(outcomes)
 
-    def _cancelled(self, app: str, run_id: str) -> Outcome:
-        run = self.transaction.one_run(app, run_id)
-        if run is None:
-            return NotFound()
-        return NotOpen(run.state) if run.state in (RunState.SUCCEEDED, RunState.FAILED) else Answer(run.state)
+    def _cancelled(self, cancel: Cancel) -> Outcome:
+        found = meant(self.transaction, cancel)
+        return decide.cancelled_again(None if found is None else found.run.state)
 
     def _change_waits(self, run: RunKey, extras: Extras) -> None:
         transaction, app = self.transaction, self.looks[run].app
@@ -245,73 +237,29 @@ class _Aftermath:
         if any(transaction.one(q.IS_THERE, *wait) for wait in waits):
             transaction.execute(q.NOTICE, (run,))
 
-    def _then(self, advance: Advance, owned: _Owned | None) -> bool:
-        """Let the run go where its owner says; False if it stays because something has arrived."""
-        transaction, run, then = self.transaction, advance.run, advance.then
-        if isinstance(then, GoOn):
-            return True
-        owned = owned or _owned(transaction.one(q.STILL_OWNED, run))
-        is_refused = isinstance(then, Suspend) and has_arrived(transaction, run)
-        if is_refused or (isinstance(then, Paused) and not owned.requests & Requests.PAUSE):
-            transaction.execute(q.NOTICE, (run,))
-            return False
-        self._leave(advance)
-        cancel_is_new = owned.notice and owned.requests & Requests.CANCEL
-        if cancel_is_new and isinstance(then, SetAside | Release | Paused):
-            transaction.queue_for_cancel(run)
-        return True
-
-    def _leave(self, advance: Advance) -> None:
-        transaction, run, now = self.transaction, advance.run, self.transaction.now
-        match advance.then:
-            case GoOn():
-                pass
-            case Suspend(due_at) | Release(due_at):
-                transaction.execute(q.SUSPEND if isinstance(advance.then, Suspend) else q.RELEASE, (due_at, now, run))
-                if due_at is not None and due_at <= now:
-                    transaction.due.add(run)
-            case Finish():
-                self._finish_all([advance])
-            case SetAside(reason, detail):
-                transaction.set_aside(run, reason, detail)
-            case Paused():
-                transaction.execute(q.PAUSE_OWNED, (now, run))
-            case Continue():
-                self._continue(run, advance.then)
-            case _:
-                assert_never(advance.then)
-
-    def _continue(self, run: RunKey, then: Continue) -> None:
-        transaction, now = self.transaction, self.transaction.now
-        at = max(now, last_at(transaction, run))
-        transaction.execute(q.FORGET_WAITS, (keys_text([run]),))
-        transaction.execute(q.DELETE_ENTRIES, places_of(run))
-        append(transaction, run, self.looks[run].epoch, start_entry(at, then))
-        transaction.execute(q.CONTINUE, (now, now, then.digest, clean(then.note), run))
-        transaction.due.add(run)
+    def _leave(self, found: Found, then: Then, active_ms: int) -> bool:
+        """Let the run go where its owner says; True if it stays because something has arrived."""
+        transaction = self.transaction
+        is_there = isinstance(then, Suspend) and is_anything_there(transaction, found.key)
+        change, woken = decide.leave(found.run, then, active_ms, transaction.now, is_there=is_there)
+        if isinstance(then, Continue):
+            transaction.execute(q.DELETE_ENTRIES, places_of(found.key))
+        transaction.apply(found, change)
+        return woken
 
     def _refuse_for_ever(self, advance: Advance, flaw: str) -> Fenced:
         """Set a run aside whose entries no row can hold: only itself is refused, and its journal stays as it was."""
         detail = f"an entry of this run cannot be stored: {flaw}"
-        self.transaction.set_aside(advance.run, Reason.UNREADABLE, detail)
+        self._leave(self.transaction.surely_found(advance.run), SetAside(Reason.UNREADABLE, detail), 0)
         return Fenced(advance.epoch)
 
 
-def _has_cancel(verdict: Verdict) -> bool:
-    """Do the new entries say that the owner has obeyed a cancel request?"""
-    return any(row[3] == Kind.RUN and row[6] == "cancel" for row in verdict.rows or ())
-
-
-class _Owned(NamedTuple):
-    """What decides whether a run may leave its owner."""
-
-    requests: int
-    notice: int
-
-
-def _owned(row: tuple[int, ...] | None) -> _Owned:
-    assert row is not None
-    return _Owned(*row)
+def _has_cancel(rows: Sequence[EntryRow]) -> bool:
+    """As `decide.consumes_cancel`, of rows: text that no row can hold is escaped in them."""
+    for row in rows:  # noqa: SIM110 - as there
+        if row[3] == Kind.RUN and row[6] == "cancel":
+            return True
+    return False
 
 
 def _due_at(advance: Advance) -> int | None:
@@ -322,10 +270,4 @@ def _due_at(advance: Advance) -> int | None:
 def _finish_row(advance: Advance, now: int) -> tuple[object, ...]:
     assert isinstance(advance.then, Finish)
     state, reason, detail = advance.then
-    return int(state), now, clean(reason), clean(detail), advance.run
-
-
-def _answer(outcomes: tuple[Outcome, ...], extras: Extras, *, woken: bool) -> Outcome:
-    if extras.starts or extras.settles or extras.sends or extras.cancels:
-        return Answer(outcomes, woken)
-    return Woken.WOKEN if woken else Done.DONE
+    return int(state), now, advance.active_ms, clean(reason), clean(detail), advance.run

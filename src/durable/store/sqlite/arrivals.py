@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from durable.core.records import Message, Pending, Reason, Requests, RunKey, RunState, Settled, WorkerId
+from durable.core.decisions import arrivals as decide
+from durable.core.records import (
+    Entry,
+    Message,
+    Pending,
+    PromiseRecord,
+    Reason,
+    Requests,
+    RunKey,
+    RunState,
+    Wait,
+    WorkerId,
+)
 from durable.errors import StoreCorrupt
 from durable.store.sqlite import queries as q
-from durable.store.sqlite.rows import data_crc, entry_of, places_of
+from durable.store.sqlite.rows import arrival_crc, entry_of, places_of
 from durable.store.sqlite.transaction import Transaction, keys_text
 
 PROMISE_PLACE = -1
 """Stands for the position in the checksum of a promise; `MESSAGE_PLACE` in that of a message."""
 
 MESSAGE_PLACE = -2
+
+NO_JOURNAL: Final = "run {} has no journal: its entries were deleted on disk"
 
 
 def with_arrivals(transaction: Transaction, runs: Sequence[RunKey]) -> set[RunKey]:
@@ -22,9 +37,9 @@ def with_arrivals(transaction: Transaction, runs: Sequence[RunKey]) -> set[RunKe
     return {run for sql in (q.WITH_WAITS, q.WITH_UNREAD) for (run,) in transaction.all(sql, text)}
 
 
-def has_arrived(transaction: Transaction, run: RunKey) -> bool:
-    """Is there anything that keeps the run from being suspended?"""
-    return transaction.one(q.HAS_ARRIVED, run) is not None
+def is_anything_there(transaction: Transaction, run: RunKey) -> bool:
+    """Has anything arrived that the run waits for?"""
+    return transaction.one(q.ANYTHING_THERE, run) is not None
 
 
 def tell(transaction: Transaction, worker: WorkerId) -> tuple[tuple[RunKey, Pending], ...]:
@@ -36,7 +51,7 @@ def tell(transaction: Transaction, worker: WorkerId) -> tuple[tuple[RunKey, Pend
         return ()
     transaction.execute(q.FORGET_NOTICES, (owner,))
     pending = ((key, pending_of(transaction, key, Requests(asked), reason)) for key, asked, reason in rows)
-    return tuple((key, told) for key, told in pending if told is not None and told != Pending())
+    return tuple((key, told) for key, told in pending if told is not None and decide.is_worth_telling(told))
 
 
 def pending_of(transaction: Transaction, run: RunKey, requests: Requests, reason: str) -> Pending | None:
@@ -53,42 +68,46 @@ def pending_of(transaction: Transaction, run: RunKey, requests: Requests, reason
 
 def _pending_of(transaction: Transaction, run: RunKey, requests: Requests, reason: str) -> Pending:
     settled = [*_settled_promises(transaction, run), *_ended_runs(transaction, run)]
-    settled.sort(key=lambda found: (found[0], found[1].seq))
-    return Pending(requests, reason, tuple(item for _, item in settled), _unread(transaction, run))
+    return decide.pending(requests, reason, settled, _unread(transaction, run))
 
 
-def _settled_promises(transaction: Transaction, run: RunKey) -> list[tuple[int, Settled]]:
+def _settled_promises(transaction: Transaction, run: RunKey) -> list[decide.Timed]:
     found = []
     for at, seq, target, ok, data, number, check in transaction.all(q.ARRIVED_PROMISES, run):
-        check_data("promise", number, PROMISE_PLACE, data, check, target[2:])
-        found.append((at, Settled(seq, target, bool(ok), data)))
+        check_data("promise", number, PROMISE_PLACE, target[2:], data, check, ok=bool(ok))
+        found.append(decide.of_promise(Wait(seq, target), PromiseRecord(target[2:], at, bool(ok), data)))
     return found
 
 
-def _ended_runs(transaction: Transaction, run: RunKey) -> list[tuple[int, Settled]]:
+def _ended_runs(transaction: Transaction, run: RunKey) -> list[decide.Timed]:
     found = []
     for at, seq, target, key, state in transaction.all(q.ARRIVED_RUNS, run):
-        if key is None:
-            found.append((0, Settled(seq, target, ok=False, data=b"", missing=True)))
-        else:
-            last = entry_of(transaction.all(q.LAST_ENTRY, *places_of(key))[0])
-            found.append((at, Settled(seq, target, state == RunState.SUCCEEDED, last.data)))
+        result = b"" if key is None else _newest(transaction, key).data
+        timed = decide.of_run(Wait(seq, target), None if key is None else RunState(state), at, result)
+        found += [] if timed is None else [timed]
     return found
+
+
+def _newest(transaction: Transaction, run: RunKey) -> Entry:
+    row = transaction.one(q.LAST_ENTRY, *places_of(run))
+    if row is None:
+        raise StoreCorrupt(NO_JOURNAL.format(run))
+    return entry_of(row)
 
 
 def _unread(transaction: Transaction, run: RunKey) -> tuple[Message, ...]:
     messages = []
     for number, name, data, check in transaction.all(q.UNREAD, run):
-        check_data("message", run, MESSAGE_PLACE, data, check, name)
+        check_data("message", run, MESSAGE_PLACE, name, data, check)
         messages.append(Message(number, name, data))
     return tuple(messages)
 
 
-def check_data(what: str, key: int, place: int, data: bytes, check: int, name: str) -> None:
+def check_data(what: str, key: int, place: int, name: str, data: bytes, check: int, *, ok: bool = False) -> None:
     """Refuse bytes that do not match their checksum.
 
     Raises:
         StoreCorrupt: they do not.
     """
-    if data_crc(key, place, 0, data) != check:
+    if arrival_crc(key, place, name, data, ok=ok) != check:
         raise StoreCorrupt(f"{what} {name!r} does not match its checksum: its bytes were changed on disk")

@@ -74,6 +74,12 @@ def connect(path: str, *, durability: Durability, busy_ms: int, create: bool, wr
             connection.execute(setting)
         if not writes:
             connection.execute("PRAGMA query_only = ON")
+    except UnicodeDecodeError as error:
+        # SQLite quotes what it has found in a damaged schema, and Python cannot read its message.
+        connection.close()
+        damage = sqlite3.DatabaseError("malformed database schema")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage from error
     except BaseException:
         connection.close()
         raise

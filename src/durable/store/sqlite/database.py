@@ -25,6 +25,7 @@ from durable.store.sqlite import place
 from durable.store.sqlite.connection import connect, is_damage, primary_code, runner, translated, use_wal
 from durable.store.sqlite.faults import fault
 from durable.store.sqlite.filelock import FileLock
+from durable.store.sqlite.logmark import LogMark, is_behind, numbers_in
 from durable.store.sqlite.names import Names
 from durable.store.sqlite.schema import check_version, migrate
 from durable.store.sqlite.transaction import Transaction
@@ -56,6 +57,11 @@ INTERRUPT_EVERY_S: Final = 0.02
 
 LOCK_SUFFIX: Final = ".lock"
 
+LOST: Final = (
+    "{0!r} lacks commits that it once had: its log {1!r} was removed, or an older copy was put in its place. Put the "
+    "log back, or go on without what was recorded since, with 'durable doctor --accept-loss --db {0}'"
+)
+
 
 class Database:
     """Connections to one file. Not for two threads at once."""
@@ -63,6 +69,7 @@ class Database:
     def __init__(self, path: str, durability: Durability) -> None:
         self.path, self.durability = path, durability
         self.lock: FileLock | None = None
+        self._mark: LogMark | None = None
         self.writing: sqlite3.Connection | None = None
         self.reading: sqlite3.Connection | None = None
         """For reads of a few rows, whoever holds `read_mutex`."""
@@ -78,6 +85,8 @@ class Database:
         self._lost = ""
         """Why the file is no longer ours to write: it is not there under its name any more."""
         self._looked_at = 0.0
+        self._in_doubt = False
+        """Was a page found damaged since the last commit?"""
         self.commits = 0
         """Transactions committed since it was opened."""
         self._commits_copied = self._changes_copied = 0
@@ -97,14 +106,26 @@ class Database:
         if self.lock is None:
             place.check_place(self.path)
         elif self.lock.is_stale():
-            self.lock.close()
-            self.lock = None
+            self.drop_lock()
         if self.lock is None:
             try:
                 self.lock = FileLock(self.path + LOCK_SUFFIX)
             except OSError as error:
                 raise StoreUnusable(f"{self.path!r}: the lock file cannot be opened ({error})") from error
+            self._mark = LogMark(self.lock.fd)
         return self.lock
+
+    def drop_lock(self) -> None:
+        """Close the lock file; the next use opens it again."""
+        lock, self.lock, self._mark = self.lock, None, None
+        if lock is not None:
+            lock.close()
+
+    def take_lock_away(self) -> None:
+        """Remove the lock file if it was made by us, since what lies beside it is no store. Call it under the lock."""
+        if self.lock is not None and self.lock.is_new:
+            with suppress(OSError):
+                os.unlink(self.lock.path)
 
     def _is_time_to_look(self) -> bool:
         return monotonic() - self._looked_at >= IDENTITY_EVERY_S
@@ -121,18 +142,30 @@ class Database:
             return self._open(clock)
         except sqlite3.Error as error:
             self.disconnect()
-            raise translated(error, self.path, opening=True) from error
+            raise self._translated(error, opening=self._identity is None) from error
         except BaseException:
             self.disconnect()
             raise
+
+    def _translated(self, error: sqlite3.Error, *, opening: bool = False) -> StoreError:
+        """Return the error of the contract. Damage must be met twice: SQLite calls a read that failed once damage, too.
+
+        A file that is opened for the first time is believed at once: nobody waits for it yet.
+        """
+        if is_damage(error) and not opening and not self._in_doubt:
+            self._in_doubt = True
+            return StoreUnavailable(f"{self.path!r}: a page is damaged or was not read; it is read once more ({error})")
+        return translated(error, self.path, opening=opening)
 
     def _open(self, clock: Clock) -> sqlite3.Connection:
         is_first = self._identity is None
         if not is_first:
             self._check_identity()
+        is_empty = place.is_empty(self.path)
         self.writing = connect(self.path, durability=self.durability, busy_ms=BUSY_MS, create=is_first, writes=True)
-        run_blocking(check_version(self.path), runner(self.writing))
+        version = run_blocking(check_version(self.path), runner(self.writing))
         use_wal(self.writing, self.path)
+        self._check_mark(self.writing, version, is_empty=is_empty)
         run_blocking(migrate(self.path, clock.now_ms()), runner(self.writing))
         if self.reading is None:
             self.reading = self.connect_reader()
@@ -143,6 +176,20 @@ class Database:
         self.failed = ""
         return self.writing
 
+    def _check_mark(self, connection: sqlite3.Connection, version: int, *, is_empty: bool) -> None:
+        """Refuse a file that lacks commits which it once had.
+
+        Raises:
+            StoreUnusable: it does.
+        """
+        mark = None if self._mark is None else self._mark.read()
+        if mark is None or self._mark is None:
+            return
+        if version == 0 and is_empty:
+            self._mark.clear()  # The database that it spoke of was deleted.
+        elif version == 0 or is_behind(mark, numbers_in(connection)):
+            raise StoreUnusable(LOST.format(self.path, place.wal_of(self.path)))
+
     def connect_reader(self) -> sqlite3.Connection:
         """Return one more connection, that cannot write.
 
@@ -151,6 +198,31 @@ class Database:
         """
         connection = connect(self.path, durability=self.durability, busy_ms=BUSY_MS, create=False, writes=False)
         connection.execute("SELECT value FROM meta LIMIT 1").fetchall()
+        return connection
+
+    def reader(self, *, is_long: bool, anew: bool = False) -> sqlite3.Connection | None:
+        """Return the connection for short or long reads, None while there is none; call it under its mutex.
+
+        Args:
+            is_long: The one for long reads, which is connected when it is first needed.
+            anew: Make another one: what this one has read may be wrong.
+
+        Raises:
+            sqlite3.Error: it cannot be had; the one before stays.
+        """
+        if self.reading is None:
+            return None
+        old = self.browsing if is_long else self.reading
+        if old is not None and not anew:
+            return old
+        connection = self.connect_reader()
+        if is_long:
+            self.browsing = connection
+        else:
+            self.reading = connection
+        if old is not None:
+            with suppress(sqlite3.Error):
+                old.close()
         return connection
 
     def reopen(self, clock: Clock) -> None:
@@ -169,7 +241,7 @@ class Database:
             done = self._checkpoint("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             self.disconnect()
-            raise translated(error, self.path) from error
+            raise self._translated(error) from error
         if not done:
             self.disconnect()
             raise StoreUnavailable(f"{self.path!r}: a reader keeps the log from being checked; end it, or wait")
@@ -183,9 +255,7 @@ class Database:
     def close(self) -> None:
         """Close everything; the last one to do so lets SQLite copy and remove the log. Idempotent."""
         self.disconnect()
-        if self.lock is not None:
-            self.lock.close()
-            self.lock = None
+        self.drop_lock()
         self._identity, self._lost = None, ""
 
     def disconnect(self) -> None:
@@ -232,10 +302,13 @@ class Database:
         connection = self._ready()
         assert self._names is not None
         assert self._clock is not None
+        mark, generation = self._mark, None
         try:
             fault("before-begin")
             connection.execute("BEGIN IMMEDIATE")
             result = work(Transaction(connection, self._names, self._clock.now_ms()))
+            if mark is not None and self.durability == "full" and mark.is_due():
+                generation = mark.begin(connection)
             fault("before-commit")
         except BaseException as error:
             self._roll_back(connection)
@@ -243,6 +316,9 @@ class Database:
                 raise self._before_commit(error) from error
             raise
         self._commit(connection)
+        if mark is not None and generation is not None:
+            fault("before-mark")
+            mark.write(generation)
         return result
 
     def _ready(self) -> sqlite3.Connection:
@@ -287,7 +363,7 @@ class Database:
         if primary_code(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM) or is_damage(error):
             # What the connection has cached may be half of a change; the next transaction connects anew. Reads go on.
             self._disconnect_writing()
-        return translated(error, self.path)
+        return self._translated(error)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
@@ -302,7 +378,7 @@ class Database:
             self.disconnect()
             raise OutcomeUnknown(self.failed) from error
         self.commits += 1
-        self._log_is_copied = False
+        self._log_is_copied = self._in_doubt = False
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
@@ -351,6 +427,8 @@ class Database:
 
     def _checkpoint(self, pragma: str) -> bool:
         assert self.writing is not None
+        if self._mark is not None:
+            self._mark.let_begin()
         busy, pages, copied = self.writing.execute(pragma).fetchone()
         self._commits_copied, self._changes_copied = self.commits, self.writing.total_changes
         self._log_is_copied = not busy and pages == copied
@@ -368,3 +446,20 @@ class Database:
             return os.stat(self.path + "-wal").st_size
         except OSError:
             return 0
+
+
+def accept_loss(path: str) -> None:
+    """Let a file that lacks commits serve as it is: forget that it had them.
+
+    Raises:
+        StoreUnusable: the place cannot hold a store.
+        StoreUnavailable: a process writes it at this moment.
+    """
+    place.check_place(path)
+    lock = FileLock(path + LOCK_SUFFIX)
+    try:
+        if not lock.try_acquire():
+            raise StoreUnavailable(f"{path!r} is being written by another process; end it first")
+        LogMark(lock.fd).clear()
+    finally:
+        lock.close()

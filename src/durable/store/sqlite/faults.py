@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-NAMES: Final = ("before-begin", "before-commit", "commit", "committed", "before-checkpoint", "locked")
+NAMES: Final = ("before-begin", "before-commit", "commit", "committed", "before-mark", "before-checkpoint", "locked")
 
 _armed: dict[str, Callable[[], None]] = {}
 

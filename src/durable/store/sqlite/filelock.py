@@ -47,12 +47,21 @@ else:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
 
+def _opened(path: str) -> tuple[int, bool]:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+    try:
+        return os.open(path, flags | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        return os.open(path, flags, 0o666), False
+
+
 class FileLock:
     """An exclusive lock on one file. Not for two threads at once: its owner brings a mutex of its own."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        self.fd, self.is_new = _opened(path)
+        """`is_new`: did this lock make the file?"""
 
     def acquire(self) -> None:
         """Wait for the lock, in the order of arrival (the kernel keeps the queue)."""

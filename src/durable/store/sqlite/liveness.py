@@ -3,8 +3,8 @@
 The kernel frees the lock when the process ends, however it ends, so a free lock is proof of death, whatever a blocked
 loop, a held GIL or a wrong clock do. A held lock means life, with exceptions that this process must have watched
 itself: the worker's process was stopped (state T) or its file taken away for the lease time, or it made no progress
-(`beat`) for `hang_timeout`. Process ids mean something only within one boot and pid namespace, so the file says which
-one it was written in.
+(`beat`) for `hang_timeout`. Process ids mean something only within one boot and pid namespace, so the file names its
+process with both (`durable.store.processes`).
 
 `Observer` watches and decides, `WorkerLocks` holds; neither touches the database.
 """
@@ -18,53 +18,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
-from pathlib import Path
 from time import monotonic
 from typing import Final, NamedTuple
 
 from durable.core.records import WorkerId
 from durable.errors import StoreUnavailable
+from durable.store.processes import ProcessName, is_stopped, process_name
 from durable.store.sqlite.filelock import FileLock
 
 FOLDER_SUFFIX: Final = ".workers"
-
-STOPPED: Final = frozenset("Tt")
-"""States of a process that is stopped by a signal or a debugger."""
-
-
-class ProcessName(NamedTuple):
-    """What names one process for ever."""
-
-    pid: int
-    started: int
-    """Start time in clock ticks since the boot, 0 if unknown."""
-    world: str
-    """Boot and pid namespace in which the two mean something; empty if unknown."""
-
-
-def process_name(pid: int) -> ProcessName:
-    """Return the name of a process of this machine, as far as /proc tells."""
-    return ProcessName(pid, _stat(pid)[1], _world())
-
-
-def _world() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _stat(pid: int) -> tuple[str, int]:
-    """Return state and start time of a process, empty and 0 if there is none.
-
-    Source: proc_pid_stat(5), fields 3 and 22; the name in parentheses may hold anything.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        return fields[0], int(fields[19])
-    except (OSError, IndexError, ValueError):
-        return "", 0
 
 
 class Sign(Enum):
@@ -235,7 +197,4 @@ def _is_stopped(fd: int) -> bool:
         pid, started, world = json.loads(os.read(fd, 1024))
     except (OSError, ValueError):
         return False
-    if not world or world != _world():
-        return False
-    state, found = _stat(pid)
-    return found == started and state in STOPPED
+    return is_stopped(ProcessName(pid, started, world))

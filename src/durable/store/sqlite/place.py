@@ -110,6 +110,19 @@ def check_identity(path: str, known: Identity) -> None:
         raise StoreUnusable(f"{path!r} was {what} while it was open; stop, put the file back, and start again")
 
 
+def is_empty(path: str) -> bool:
+    """Is there nothing in the file yet, or no file?"""
+    try:
+        return os.stat(path).st_size == 0
+    except OSError:
+        return True
+
+
+def wal_of(path: str) -> str:
+    """Return the name of a database's write-ahead log."""
+    return f"{path}-wal"
+
+
 def has_hard_links(path: str) -> bool:
     """Has the file a second name? Processes that use different names would keep different logs and locks."""
     try:

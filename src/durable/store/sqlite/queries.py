@@ -3,13 +3,17 @@
 Sets of keys travel as one JSON array, so that a statement has the same text for any number of runs. `r` is the run in
 question. Parameters are plain question marks, some of them twice, because Python 3.12.0 to 3.12.3 warn about numbered
 ones. States are written as numbers: 1 queued, 2 running, 3 suspended, 4 paused, 5 set aside, 6 to 8 ended.
+
+Where a statement changes runs as a set, a comment names the function of `durable.core.decisions` that it amounts to;
+`tests/store/test_sqlite_decisions.py` compares the two. Everything else that changes a run reads where it stands, asks
+that package, and writes the answer with `PUT`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from durable.store.sqlite.rows import RUN_COLUMNS
+from durable.store.sqlite.rows import RUN_COLUMNS, STANDING_COLUMNS
 
 # Advances: what they must know of their runs, entries, and what comes after -----------------------------------------
 
@@ -49,21 +53,22 @@ LAST_ENTRY: Final = """
 # The owner recorded that it cancelled.
 CLEAR_CANCEL: Final = "UPDATE runs SET requests = requests & ~1, cancel_reason = '' WHERE key = ?"
 
-ADD_PROGRESS: Final = "UPDATE runs SET progress = coalesce(?, progress), active_ms = active_ms + ? WHERE key = ?"
+SET_PROGRESS: Final = "UPDATE runs SET progress = ? WHERE key = ?"
 
 # Which of these runs have registered for something?
 WITH_WAITS: Final = "SELECT DISTINCT w.run FROM json_each(?) AS wanted CROSS JOIN waits AS w ON w.run = wanted.value"
 
-# Runs that wait for nothing but a time; those that something has reached are left to be looked at one by one.
+# Runs that wait for nothing but a time, as `advances.leave` has it; those that something may have reached are left to
+# be looked at one by one.
 SUSPEND_PLAIN: Final = """
-    UPDATE runs SET state = 3, owner = -owner, due_at = ?, moved_at = ? WHERE key = ? AND requests = 0 AND notice = 0
+    UPDATE runs SET state = 3, owner = -owner, due_at = ?, moved_at = ?, active_ms = active_ms + ?
+    WHERE key = ? AND requests = 0 AND notice = 0
 """
 
-SUSPEND: Final = "UPDATE runs SET state = 3, owner = -owner, notice = 0, due_at = ?, moved_at = ? WHERE key = ?"
-
+# Runs that end, as `standing.ended` has it.
 FINISH: Final = """
-    UPDATE runs SET state = ?, owner = -owner, notice = 0, due_at = NULL, moved_at = ?, requests = 0,
-        cancel_reason = '', reason = ?, detail = ?
+    UPDATE runs SET state = ?, owner = -owner, notice = 0, due_at = NULL, moved_at = ?, active_ms = active_ms + ?,
+        requests = 0, cancel_reason = '', reason = ?, detail = ?
     WHERE key = ?
 """
 
@@ -72,21 +77,9 @@ FORGET_WAITS: Final = "DELETE FROM waits WHERE run IN (SELECT value FROM json_ea
 # The ids of runs, to find who waits for their end.
 RUN_IDS: Final = "SELECT r.app, r.id FROM json_each(?) AS wanted CROSS JOIN runs AS r ON r.key = wanted.value"
 
-RELEASE: Final = "UPDATE runs SET state = 1, owner = -owner, notice = 0, due_at = ?, moved_at = ? WHERE key = ?"
-
-PAUSE_OWNED: Final = """
-    UPDATE runs SET state = 4, owner = -owner, notice = 0, due_at = NULL, moved_at = ?, requests = requests & ~2
-    WHERE key = ?
-"""
-
+# A run whose bytes are damaged, as `advances.set_aside` has it.
 SET_ASIDE: Final = """
     UPDATE runs SET state = 5, owner = -owner, notice = 0, due_at = NULL, moved_at = ?, reason = ?, detail = ?
-    WHERE key = ?
-"""
-
-CONTINUE: Final = """
-    UPDATE runs SET state = 1, owner = -owner, notice = 0, due_at = ?, moved_at = ?, digest = ?, note = ?,
-        continuation = continuation + 1, deaths = 0, died_at = 0
     WHERE key = ?
 """
 
@@ -108,29 +101,25 @@ WAITERS_OF_RUNS: Final = """
     ON w.app = ? AND w.target = 'r:' || ended.value
 """
 
+# Both together are `standing.woken`.
 NOTICE: Final = "UPDATE runs SET notice = 1 WHERE key = ? AND state = 2"
 
 WAKE: Final = """
     UPDATE runs SET state = 1, due_at = min(coalesce(due_at, ?), ?), moved_at = ? WHERE key = ? AND state = 3
 """
 
-# Has anything arrived that keeps the run from being suspended?
-HAS_ARRIVED: Final = """
-    SELECT 1 FROM runs AS r WHERE r.key = ? AND (
-        r.requests <> 0
-        OR EXISTS (
-            SELECT 1 FROM waits AS w WHERE w.run = r.key AND CASE substr(w.target, 1, 2)
-                WHEN 'p:' THEN EXISTS (SELECT 1 FROM promises AS p WHERE p.app = w.app AND p.id = substr(w.target, 3))
-                WHEN 'r:' THEN NOT EXISTS (
-                    SELECT 1 FROM runs AS t WHERE t.app = w.app AND t.id = substr(w.target, 3) AND t.state < 6
-                )
-                ELSE EXISTS (
-                    SELECT 1 FROM messages AS m
-                    WHERE m.run = w.run AND m.read = 0 AND m.name = substr(w.target, 3)
-                )
-            END
+# Has anything arrived that the run waits for?
+ANYTHING_THERE: Final = """
+    SELECT 1 FROM waits AS w WHERE w.run = ? AND CASE substr(w.target, 1, 2)
+        WHEN 'p:' THEN EXISTS (SELECT 1 FROM promises AS p WHERE p.app = w.app AND p.id = substr(w.target, 3))
+        WHEN 'r:' THEN NOT EXISTS (
+            SELECT 1 FROM runs AS t WHERE t.app = w.app AND t.id = substr(w.target, 3) AND t.state < 6
         )
-    )
+        ELSE EXISTS (
+            SELECT 1 FROM messages AS m WHERE m.run = w.run AND m.read = 0 AND m.name = substr(w.target, 3)
+        )
+    END
+    LIMIT 1
 """
 
 # Is this wait registered, and has what it waits for arrived?
@@ -147,7 +136,7 @@ IS_THERE: Final = """
     END
 """
 
-# Suspended runs that something has reached without waking them.
+# Suspended runs that something has reached without waking them, as `arrivals.was_missed` has it.
 MISSED: Final = """
     SELECT r.key FROM runs AS r WHERE r.state = 3 AND r.requests > 0
     UNION
@@ -214,7 +203,7 @@ ADD_RUN: Final = """
 
 ADD_TAG: Final = "INSERT INTO tags(name, value, run) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 
-# Runs of one line whose time has come, earliest first.
+# Runs of one queue whose time has come, as `standing.is_due` has it, earliest first.
 DUE_IN_QUEUE: Final = """
     SELECT due_at, key FROM runs
     WHERE queue = ? AND due_at IS NOT NULL AND state <= 3 AND due_at <= ? ORDER BY due_at, key LIMIT ?
@@ -226,6 +215,7 @@ DUE_AMONG: Final = """
     WHERE r.due_at IS NOT NULL AND r.state <= 3 AND r.due_at <= ?
 """
 
+# A claim, as `starts.taken` has it.
 TAKE: Final = """
     UPDATE runs SET state = 2, epoch = epoch + 1, owner = ?, notice = 0, due_at = NULL,
         started_at = coalesce(started_at, ?), moved_at = ?
@@ -250,47 +240,28 @@ NEXT_DUE_AMONG: Final = """
 
 # Requests, promises, messages ----------------------------------------------------------------------------------------
 
-# What an operation on one run must know of it.
-ONE_RUN: Final = """
-    SELECT r.key, r.state, r.epoch, r.due_at, r.requests,
-        (SELECT max(place) FROM journal WHERE place >= r.key << 24 AND place < (r.key + 1) << 24)
-    FROM runs AS r WHERE r.app = ? AND r.id = ?
-"""
+# Where one run stands: see `rows.Found`.
+FOUND_BY_ID: Final = "".join(("SELECT", STANDING_COLUMNS, "FROM runs AS r WHERE r.app = ? AND r.id = ?"))
+FOUND_BY_KEY: Final = "".join(("SELECT", STANDING_COLUMNS, "FROM runs AS r WHERE r.key = ?"))
 
-ASK_CANCEL: Final = "UPDATE runs SET requests = requests | 1, cancel_reason = ?, notice = (state = 2) WHERE key = ?"
-
-# A cancel request makes every run that nobody owns due, whatever kept it.
-QUEUE_FOR_CANCEL: Final = """
-    UPDATE runs SET state = 1, due_at = min(coalesce(due_at, ?), ?), moved_at = ?, reason = '', detail = ''
+# Where it stands after a decision.
+PUT: Final = """
+    UPDATE runs SET state = ?, epoch = ?, owner = ?, notice = ?, due_at = ?, started_at = ?, moved_at = ?, digest = ?,
+        note = ?, deaths = ?, died_at = ?, requests = ?, cancel_reason = ?, reason = ?, detail = ?, continuation = ?,
+        active_ms = ?, progress = ?
     WHERE key = ?
-"""
-
-END_UNCLAIMED: Final = """
-    UPDATE runs SET state = 8, due_at = NULL, moved_at = ?, requests = 0, cancel_reason = '', reason = ?, detail = '',
-        deaths = 0
-    WHERE key = ?
-"""
-
-ASK_PAUSE: Final = "UPDATE runs SET requests = requests | 2, notice = (notice = 1 OR requests & 2 = 0) WHERE key = ?"
-
-PAUSE: Final = """
-    UPDATE runs SET state = 4, requests = requests & ~2, moved_at = ?, due_at = CASE WHEN epoch = 0 THEN due_at END
-    WHERE key = ?
-"""
-
-RESUME: Final = """
-    UPDATE runs SET state = 1, due_at = coalesce(due_at, ?), moved_at = ?, requests = requests & ~2 WHERE key = ?
-"""
-
-WITHDRAW_PAUSE: Final = "UPDATE runs SET requests = requests & ~2 WHERE key = ?"
-
-QUEUE_AGAIN: Final = """
-    UPDATE runs SET state = 1, due_at = ?, moved_at = ?, deaths = 0, reason = '', detail = '' WHERE key = ?
 """
 
 DELETE_ENTRY: Final = "DELETE FROM journal WHERE place = ?"
 
 UNREAD_AGAIN: Final = "UPDATE messages SET read = 0 WHERE number = ? AND run = ?"
+
+# The signals of a run: promises named by its id, a newline and a name.
+SIGNALS: Final = """
+    SELECT p.id, p.settled_at, p.ok, p.data, p.promise, p.crc
+    FROM runs AS r JOIN promises AS p ON p.app = r.app AND p.id >= r.id || char(10) AND p.id < r.id || char(11)
+    WHERE r.key = ? ORDER BY p.id
+"""
 
 PROMISE: Final = "SELECT promise, ok, settled_at, token, data, crc FROM promises WHERE app = ? AND id = ?"
 
@@ -318,22 +289,15 @@ WORKERS: Final = "SELECT id, pid, host, boot_id, started_at, queues FROM workers
 
 DELETE_WORKER: Final = "DELETE FROM workers WHERE worker = ?"
 
+# As `takeovers.handed_back` has it.
 HAND_BACK: Final = """
     UPDATE runs SET state = 1, owner = 0, notice = 0, due_at = ?, moved_at = ? WHERE owner = ? AND owner > 0
 """
 
-# The runs of a dead worker, and how often an owner died over each.
-LEFT_BEHIND: Final = """
-    SELECT r.key, r.id, r.deaths, r.died_at,
-        (SELECT max(place) FROM journal WHERE place >= r.key << 24 AND place < (r.key + 1) << 24) & 16777215
-    FROM runs AS r WHERE r.owner = ? AND r.owner > 0 ORDER BY r.key
-"""
-
-TAKE_BACK: Final = """
-    UPDATE runs SET state = ?, owner = 0, notice = 0, due_at = ?, moved_at = ?, deaths = ?, died_at = ?, reason = ?,
-        detail = ?
-    WHERE key = ?
-"""
+# The runs of a dead worker, and their ids.
+LEFT_BEHIND: Final = "".join(
+    ("SELECT r.id, ", STANDING_COLUMNS, "FROM runs AS r WHERE r.owner = ? AND r.owner > 0 ORDER BY r.key")
+)
 
 # Reads ---------------------------------------------------------------------------------------------------------------
 
@@ -341,6 +305,3 @@ SELECT_RUN: Final = "".join(("SELECT", RUN_COLUMNS, "FROM runs AS r"))
 RUN_BY_ID: Final = " ".join((SELECT_RUN, "WHERE r.app = ? AND r.id = ?"))
 RUN_BY_KEY: Final = " ".join((SELECT_RUN, "WHERE r.key = ?"))
 RUNS_OF_WORKER: Final = " ".join((SELECT_RUN, "WHERE r.owner = ? AND r.owner > 0 ORDER BY r.key"))
-
-# What decides whether a run may leave its owner; nothing when it has left.
-STILL_OWNED: Final = "SELECT requests, notice FROM runs WHERE key = ? AND owner > 0"

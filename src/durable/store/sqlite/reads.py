@@ -9,16 +9,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from durable.core.records import Entry, PromiseRecord, Queue, RunKey, RunRecord, RunState, Wait, WorkerId, WorkerRecord
+from durable.core.records import (
+    Entry,
+    Inbox,
+    Message,
+    PromiseRecord,
+    Queue,
+    RunKey,
+    RunRecord,
+    RunState,
+    Wait,
+    WorkerId,
+    WorkerRecord,
+)
+from durable.errors import StoreCorrupt
 from durable.store.base import JOURNAL_PAGE_MAX, LIST_PAGE_MAX, RunFilter
 from durable.store.sqlite import queries as q
-from durable.store.sqlite.arrivals import PROMISE_PLACE, check_data
+from durable.store.sqlite.arrivals import MESSAGE_PLACE, PROMISE_PLACE, check_data
 from durable.store.sqlite.names import Names
 from durable.store.sqlite.rows import entry_of, place_of, places_of, run_of
 from durable.store.sqlite.schema import POSITIONS
 from durable.store.sqlite.transaction import keys_text
 
 TALLY = "SELECT r.queue, r.state, count(*) FROM runs AS r"
+
+ID_OF_RUN = "SELECT id FROM runs WHERE key = ?"
 
 WAITS_OF_RUN = "SELECT seq, target FROM waits WHERE run = ?"
 
@@ -38,7 +53,11 @@ class Reader:
     def run(self, app: str, run_id: str) -> RunRecord | None:
         """Return one run, by its id."""
         number = self.names.app(app)
-        return None if number is None else self._first(self._all(q.RUN_BY_ID, number, run_id))
+        found = None if number is None else self._first(self._all(q.RUN_BY_ID, number, run_id))
+        # What was found took the id from the index; the table says whose row it is.
+        if found is not None and self._all(ID_OF_RUN, found.key) != [(run_id,)]:
+            raise StoreCorrupt(f"run {run_id!r}: the index of ids is damaged and leads to another run")
+        return found
 
     def run_by_key(self, key: RunKey) -> RunRecord | None:
         """Return one run, by its key."""
@@ -68,7 +87,7 @@ class Reader:
         return {RunState(state): number for state, number in self._all(sql, *values)}
 
     def tally(self, where: RunFilter) -> dict[Queue, dict[RunState, int]]:
-        """Return how many runs are in each state, line by line."""
+        """Return how many runs are in each state, queue by queue."""
         conditions, values = conditions_of(where)
         tally: dict[Queue, dict[RunState, int]] = {}
         sql = " ".join((TALLY, _where(conditions), "GROUP BY r.queue, r.state"))
@@ -79,6 +98,17 @@ class Reader:
     def waits(self, run: RunKey) -> list[Wait]:
         """Return what a run is registered for."""
         return [Wait(seq, target) for seq, target in self._all(WAITS_OF_RUN, run)]
+
+    def inbox(self, run: RunKey) -> Inbox:
+        """Return what was delivered to a run."""
+        signals, messages = [], []
+        for promise_id, settled_at, ok, data, number, check in self._all(q.SIGNALS, run):
+            check_data("promise", number, PROMISE_PLACE, promise_id, data, check, ok=bool(ok))
+            signals.append(PromiseRecord(promise_id, settled_at, bool(ok), data))
+        for number, name, data, check in self._all(q.UNREAD, run):
+            check_data("message", run, MESSAGE_PLACE, name, data, check)
+            messages.append(Message(number, name, data))
+        return Inbox(tuple(signals), tuple(messages))
 
     def journal(self, run: RunKey, start: int, limit: int) -> list[Entry]:
         """Return entries from a position on, in order."""
@@ -99,7 +129,7 @@ class Reader:
         if not rows:
             return None
         key, ok, settled_at, _, data, check = rows[0]
-        check_data("promise", key, PROMISE_PLACE, data, check, promise_id)
+        check_data("promise", key, PROMISE_PLACE, promise_id, data, check, ok=bool(ok))
         return PromiseRecord(promise_id, settled_at, bool(ok), data)
 
     def next_due(self, queues: Sequence[Queue], runs: Sequence[RunKey]) -> int | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from durable.core.records import Entry, Kind, Requests, RunKey, RunState, Status
+from durable.core.decisions import requests as decide
+from durable.core.decisions.standing import Decided
 from durable.store.operations import (
     Answer,
     Cancel,
     Done,
     Mend,
     NotFound,
-    NotOpen,
     Outcome,
     PauseRun,
     ResumeRun,
@@ -21,166 +21,98 @@ from durable.store.operations import (
 )
 from durable.store.sqlite import queries as q
 from durable.store.sqlite.arrivals import MESSAGE_PLACE, PROMISE_PLACE
-from durable.store.sqlite.rows import EntryRow, Unstorable, clean, data_crc, entry_row, place_of, places_of
-from durable.store.sqlite.transaction import OneRun, Transaction, keys_text
+from durable.store.sqlite.rows import Found, Unstorable, arrival_crc, entry_row, place_of
+from durable.store.sqlite.transaction import Transaction
 
 
 def settle(transaction: Transaction, operation: Settle) -> Answer:
     """Settle a promise unless it is settled."""
     app = transaction.names.app_or_new(operation.app)
-    if (there := transaction.one(q.PROMISE, app, operation.promise_id)) is not None:
-        return Answer(there[3] == operation.token)
+    there = transaction.one(q.PROMISE, app, operation.promise_id)
+    if there is None:
+        _add_promise(transaction, app, operation)
+    return decide.answer_settle(operation.token, None if there is None else there[3])
+
+
+def _add_promise(transaction: Transaction, app: int, operation: Settle) -> None:
     number = transaction.all(q.LAST_PROMISE)[0][0] + 1
-    check = data_crc(number, PROMISE_PLACE, 0, operation.data)
+    check = arrival_crc(number, PROMISE_PLACE, operation.promise_id, operation.data, ok=operation.ok)
     transaction.execute(
         q.ADD_PROMISE,
         (number, app, operation.promise_id, int(operation.ok), transaction.now, operation.token, operation.data, check),
     )
     transaction.wake_waiters(app, f"p:{operation.promise_id}")
-    return Answer(True)
 
 
 def request(transaction: Transaction, operation: Send | Cancel | PauseRun | ResumeRun | Mend | Rewind) -> Outcome:
-    """Execute an operation that names one run."""
-    run = transaction.one_run(operation.app, operation.run_id)
-    if run is None:
-        return NotFound()
-    match operation:
-        case Send():
-            return _send(transaction, run, operation)
-        case Cancel():
-            return _cancel(transaction, run, operation)
-        case PauseRun():
-            return _pause(transaction, run)
-        case ResumeRun():
-            return _resume(transaction, run)
-        case Mend():
-            return _mend(transaction, run)
-        case Rewind():
-            return _rewind(transaction, run, operation)
-        case _:
-            assert_never(operation)
-
-
-def _send(transaction: Transaction, run: OneRun, send: Send) -> Outcome:
-    if transaction.one(q.HAS_MESSAGE, run.key, send.message_id):
-        return Done.DONE
-    if run.state.is_final:
-        return NotOpen(run.state)
-    check = data_crc(run.key, MESSAGE_PLACE, 0, send.data)
-    transaction.execute(q.ADD_MESSAGE, (run.key, send.message_id, send.name, send.data, check))
-    if transaction.one(q.WAITS_FOR, transaction.names.app(send.app), f"m:{send.name}", run.key):
-        transaction.wake([run.key])
-    return Done.DONE
-
-
-def _cancel(transaction: Transaction, run: OneRun, cancel: Cancel) -> Outcome:
-    if run.state.is_final:
-        return Answer(run.state) if run.state is RunState.CANCELLED else NotOpen(run.state)
-    if run.epoch == 0:
-        return _cancel_unclaimed(transaction, run, cancel)
-    if not run.requests & Requests.CANCEL:
-        transaction.execute(q.ASK_CANCEL, (clean(cancel.reason), run.key))
-    if run.state is RunState.RUNNING:
-        return Answer(run.state)
-    transaction.queue_for_cancel(run.key)
-    return Answer(RunState.QUEUED)
-
-
-def _cancel_unclaimed(transaction: Transaction, run: OneRun, cancel: Cancel) -> Outcome:
-    """End a run of which nothing has been executed."""
-    append(
-        transaction,
-        run.key,
-        0,
-        Entry(
-            run.next_position,
-            max(transaction.now, last_at(transaction, run.key)),
-            Kind.RUN,
-            Status.ERROR,
-            name="finish",
-            note=cancel.reason,
-        ),
-    )
-    transaction.execute(q.END_UNCLAIMED, (transaction.now, clean(cancel.reason), run.key))
-    transaction.execute(q.FORGET_WAITS, (keys_text([run.key]),))
-    transaction.wake_waiters_of_runs([run.key])
-    transaction.recheck_due = True
-    return Answer(RunState.CANCELLED)
-
-
-def _pause(transaction: Transaction, run: OneRun) -> Outcome:
-    match run.state:
-        case RunState.RUNNING:
-            transaction.execute(q.ASK_PAUSE, (run.key,))
-            return Answer(run.state)
-        case RunState.QUEUED | RunState.SUSPENDED:
-            transaction.execute(q.PAUSE, (transaction.now, run.key))
-            transaction.recheck_due = True
-            return Answer(RunState.PAUSED)
-        case RunState.PAUSED:
-            return Answer(run.state)
-        case _:
-            return NotOpen(run.state)
-
-
-def _resume(transaction: Transaction, run: OneRun) -> Outcome:
-    if run.state is RunState.PAUSED:
-        transaction.execute(q.RESUME, (transaction.now, transaction.now, run.key))
-        if run.due_at is None or run.due_at <= transaction.now:
-            transaction.due.add(run.key)
-        return Answer(RunState.QUEUED)
-    if not run.requests & Requests.PAUSE:
-        return NotOpen(run.state)
-    transaction.execute(q.WITHDRAW_PAUSE, (run.key,))
-    return Answer(run.state)
-
-
-def _mend(transaction: Transaction, run: OneRun) -> Outcome:
-    if run.state is not RunState.SET_ASIDE:
-        return NotOpen(run.state)
-    _queue_again(transaction, run.key)
-    return Answer(RunState.QUEUED)
-
-
-def _queue_again(transaction: Transaction, run: RunKey) -> None:
-    transaction.execute(q.QUEUE_AGAIN, (transaction.now, transaction.now, run))
-    transaction.due.add(run)
-
-
-def _rewind(transaction: Transaction, run: OneRun, rewind: Rewind) -> Outcome:
-    mark = rewind.mark
-    place = place_of(run.key, mark.position)
-    row = _row(run.key, run.epoch, mark)
-    there = transaction.one(q.ENTRIES, place, place + 1, 1)
-    if there is not None and there[2:] == row[2:]:
-        return Done.DONE
-    if run.state not in (RunState.FAILED, RunState.SET_ASIDE) or mark.position != run.next_position:
-        return NotOpen(run.state)
-    transaction.many(q.DELETE_ENTRY, [(place_of(run.key, position),) for position in rewind.drop])
-    transaction.many(q.UNREAD_AGAIN, [(number, run.key) for number in rewind.unread])
-    transaction.execute(q.FORGET_WAITS, (keys_text([run.key]),))
-    transaction.execute(q.ADD_FULL_ENTRY, row)
-    _queue_again(transaction, run.key)
-    return Done.DONE
-
-
-def append(transaction: Transaction, run: RunKey, epoch: int, entry: Entry) -> None:
-    """Add an entry that the store itself makes, or that no owner writes.
+    """Execute an operation that names one run.
 
     Raises:
         ValueError: it holds what no row can.
     """
-    transaction.execute(q.ADD_FULL_ENTRY, _row(run, epoch, entry))
+    found = meant(transaction, operation)
+    if found is None:
+        return NotFound()
+    if isinstance(operation, Send):
+        return _send(transaction, found, operation)
+    decided = _decide(transaction, found, operation)
+    if decided.change is not None:
+        if isinstance(operation, Rewind):
+            _drop(transaction, found, operation)
+        transaction.apply(found, decided.change)
+    return decided.answer
 
 
-def _row(run: RunKey, epoch: int, entry: Entry) -> EntryRow:
+def meant(transaction: Transaction, operation: Send | Cancel | PauseRun | ResumeRun | Mend | Rewind) -> Found | None:
+    """Return the run that an operation names, None if there is none that it means."""
+    found = transaction.found(operation.app, operation.run_id)
+    if found is not None and isinstance(operation, Cancel) and not decide.is_meant(operation, found.parent_id):
+        return None
+    return found
+
+
+def _decide(
+    transaction: Transaction, found: Found, operation: Cancel | PauseRun | ResumeRun | Mend | Rewind
+) -> Decided:
+    run, now = found.run, transaction.now
+    match operation:
+        case Cancel():
+            return decide.cancel(run, operation.reason, now)
+        case PauseRun():
+            return decide.pause(run, now)
+        case ResumeRun():
+            return decide.resume(run, now)
+        case Mend():
+            return decide.mend(run, now)
+        case Rewind():
+            return decide.rewind(run, operation, now, is_marked=_is_marked(transaction, found, operation))
+        case _:
+            assert_never(operation)
+
+
+def _send(transaction: Transaction, found: Found, send: Send) -> Outcome:
+    is_known = transaction.one(q.HAS_MESSAGE, found.key, send.message_id) is not None
+    refusal = decide.answer_send(found.run.state, is_known=is_known)
+    if refusal is not None:
+        return refusal
+    check = arrival_crc(found.key, MESSAGE_PLACE, send.name, send.data)
+    transaction.execute(q.ADD_MESSAGE, (found.key, send.message_id, send.name, send.data, check))
+    if transaction.one(q.WAITS_FOR, transaction.names.app(send.app), f"m:{send.name}", found.key):
+        transaction.wake([found.key])
+    return Done.DONE
+
+
+def _is_marked(transaction: Transaction, found: Found, rewind: Rewind) -> bool:
+    """Is the mark in the journal, whatever epoch it was written under?"""
     try:
-        return entry_row(run, epoch, entry)
+        row = entry_row(found.key, found.run.epoch, rewind.mark)
     except Unstorable as error:
         raise ValueError(f"an entry cannot be stored: {error}") from error
+    there = transaction.one(q.ENTRIES, row[0], row[0] + 1, 1)
+    return there is not None and there[2:] == row[2:]
 
 
-def last_at(transaction: Transaction, run: RunKey) -> int:
-    """Return the time of a run's newest entry."""
-    return int(transaction.all(q.LAST_ENTRY, *places_of(run))[0][2])
+def _drop(transaction: Transaction, found: Found, rewind: Rewind) -> None:
+    """Delete what a rewind drops, and make unread what it had received."""
+    transaction.many(q.DELETE_ENTRY, [(place_of(found.key, position),) for position in rewind.drop])
+    transaction.many(q.UNREAD_AGAIN, [(number, found.key) for number in rewind.unread])

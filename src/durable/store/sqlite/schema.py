@@ -28,7 +28,7 @@ POSITION_BITS: Final = 24
 POSITIONS: Final = 1 << POSITION_BITS
 
 _FIRST: Final = (
-    # Names of applications, and the lines that runs stand in.
+    # Names of applications, and the queues that runs stand in.
     "CREATE TABLE apps(app INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
     """
     CREATE TABLE queues(
@@ -163,6 +163,8 @@ _FIRST: Final = (
     # Numbers that outlive the rows they were taken from.
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "INSERT INTO meta(name, value) VALUES ('last_run', 0)",
+    # Tells this database from all others: see `logmark`.
+    "INSERT INTO meta(name, value) VALUES ('store', random() & 9223372036854775807)",
     "CREATE TABLE versions(version INTEGER PRIMARY KEY, migrated_at INTEGER NOT NULL) STRICT",
     "PRAGMA application_id = 1146442306",
 )

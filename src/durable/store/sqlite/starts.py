@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from durable.core.records import Entry, Kind, Pending, RunKey, RunRecord, RunState, Status
-from durable.store.operations import Answer, Claim, Claimed, Continue, Existing, Start, Started
+from durable.core.decisions import starts as decide
+from durable.core.decisions.standing import Standing, is_due
+from durable.core.records import Pending, Reason, RunKey, RunRecord, RunState
+from durable.store.operations import Answer, Claim, Claimed, Existing, Start, Started
 from durable.store.sqlite import queries as q
-from durable.store.sqlite.arrivals import pending_of, with_arrivals
+from durable.store.sqlite.arrivals import NO_JOURNAL, pending_of, with_arrivals
 from durable.store.sqlite.rows import ENTRY_COMMON, Unstorable, clean, entry_row, run_of
 from durable.store.sqlite.schema import POSITIONS
 from durable.store.sqlite.transaction import Transaction, keys_text
 
-__all__ = ["claim", "start_entry", "start_runs"]
 
+class New(NamedTuple):
+    """A run that may come into being."""
 
-def start_entry(at: int, start: Start | Continue) -> Entry:
-    """Return the entry that opens a journal."""
-    return Entry(0, at, Kind.RUN, Status.OK, name="start", digest=start.digest, note=start.note, data=start.input)
+    key: RunKey
+    start: Start
+    run: Standing
 
 
 def start_runs(transaction: Transaction, starts: Sequence[Start]) -> list[Started | Existing]:
@@ -28,94 +32,88 @@ def start_runs(transaction: Transaction, starts: Sequence[Start]) -> list[Starte
         ValueError: a start holds what no row can.
     """
     first = transaction.all(q.LAST_RUN)[0][0] + 1
-    numbered = list(enumerate(starts, first))
-    rows = [_run_row(transaction, key, start) for key, start in numbered]
+    news = [_new(transaction, key, start) for key, start in enumerate(starts, first)]
+    rows = [_run_row(transaction, new) for new in news]
     if transaction.many(q.ADD_RUN, rows).rowcount == len(rows):
-        _complete(transaction, numbered)
-        return [_started(transaction, key, start, row) for (key, start), row in zip(numbered, rows, strict=True)]
-    return _sorted_out(transaction, numbered, rows)
+        _complete(transaction, news)
+        return [_started(transaction, new) for new in news]
+    return _sorted_out(transaction, news, rows)
 
 
-def _sorted_out(
-    transaction: Transaction, numbered: list[tuple[RunKey, Start]], rows: list[tuple[object, ...]]
-) -> list[Started | Existing]:
-    found = [transaction.all(q.RUN_BY_ID, row[1], row[3])[0] for row in rows]
-    is_new = [record[0] == key for record, (key, _) in zip(found, numbered, strict=True)]
-    _complete(transaction, [pair for pair, new in zip(numbered, is_new, strict=True) if new])
+def _sorted_out(transaction: Transaction, news: list[New], rows: list[tuple[object, ...]]) -> list[Started | Existing]:
+    there = [transaction.all(q.RUN_BY_ID, row[1], row[3])[0] for row in rows]
+    is_new = [record[0] == new.key for record, new in zip(there, news, strict=True)]
+    _complete(transaction, [new for new, inserted in zip(news, is_new, strict=True) if inserted])
     outcomes: list[Started | Existing] = []
-    for (key, start), row, there, new in zip(numbered, rows, found, is_new, strict=True):
-        if new:
-            outcomes.append(_started(transaction, key, start, row))
-        else:
-            record = run_of(there, transaction.names)
-            outcomes.append(Started(record) if _is_repeated(transaction, start, record) else Existing(record))
+    for new, record, inserted in zip(news, there, is_new, strict=True):
+        outcomes.append(_started(transaction, new) if inserted else _answer(transaction, new.start, record))
     return outcomes
 
 
-def _is_repeated(transaction: Transaction, start: Start, record: RunRecord) -> bool:
-    """Is this the Start that made the run, executed again because its answer was lost?"""
-    if start.worker is None or (record.owner, record.epoch) != (start.worker, 1):
-        return False
-    run = transaction.one_run(start.queue.app, start.run_id)
-    return run is not None and run.next_position == 1
+def _answer(transaction: Transaction, start: Start, row: tuple[Any, ...]) -> Started | Existing:
+    record = run_of(row, transaction.names)
+    return decide.answer(start, record, transaction.surely_found(record.key).run.next_position)
 
 
-def _run_row(transaction: Transaction, key: RunKey, start: Start) -> tuple[object, ...]:
-    now, names = transaction.now, transaction.names
-    due_at = now if start.due_at is None else start.due_at
-    owner = transaction.living_worker(start.worker) if due_at <= now else None
-    state, epoch = (RunState.QUEUED, 0) if owner is None else (RunState.RUNNING, 1)
+def _new(transaction: Transaction, key: RunKey, start: Start) -> New:
+    worker_lives = transaction.living_worker(start.worker) is not None
+    return New(key, start, decide.new_run(start, transaction.now, worker_lives=worker_lives))
+
+
+def _run_row(transaction: Transaction, new: New) -> tuple[object, ...]:
+    key, start, run = new
+    names = transaction.names
     return (
         key,
         names.app_or_new(start.queue.app),
         names.queue_or_new(start.queue),
         start.run_id,
-        int(state),
-        epoch,
-        owner or 0,
-        due_at if owner is None else None,
-        now,
-        None if owner is None else now,
-        now,
-        start.digest,
-        clean(start.note),
+        int(run.state),
+        run.epoch,
+        transaction.living_worker(start.worker) if run.state is RunState.RUNNING else 0,
+        run.due_at,
+        transaction.now,
+        run.started_at,
+        run.moved_at,
+        run.digest,
+        clean(run.note),
         start.parent_id,
         start.deadline_at,
         json.dumps(dict(start.tags), ensure_ascii=False) if start.tags else "",
     )
 
 
-def _complete(transaction: Transaction, numbered: list[tuple[RunKey, Start]]) -> None:
+def _complete(transaction: Transaction, news: Sequence[New]) -> None:
     """Add what belongs to new runs beside their own row."""
+    now = transaction.now
     try:
-        entries = [entry_row(key, 0, start_entry(transaction.now, start))[:ENTRY_COMMON] for key, start in numbered]
+        entries = [entry_row(key, 0, decide.start_entry(now, start))[:ENTRY_COMMON] for key, start, _ in news]
     except Unstorable as error:
         raise ValueError(f"a start cannot be stored: {error}") from error
     transaction.many(q.ADD_ENTRY, entries)
-    tags = [(name, value, key) for key, start in numbered for name, value in dict(start.tags).items()]
+    tags = [(name, value, key) for key, start, _ in news for name, value in dict(start.tags).items()]
     if tags:
         transaction.many(q.ADD_TAG, tags)
 
 
-def _started(transaction: Transaction, key: RunKey, start: Start, row: tuple[object, ...]) -> Started:
-    owned = bool(row[6])
-    now, due_at = transaction.now, row[7]
-    if not owned and isinstance(due_at, int) and due_at <= now:
+def _started(transaction: Transaction, new: New) -> Started:
+    key, start, run = new
+    if is_due(run, transaction.now):
         transaction.due.add(key)
     return Started(
         RunRecord(
             key=key,
             run_id=start.run_id,
             queue=start.queue,
-            state=RunState.RUNNING if owned else RunState.QUEUED,
-            epoch=1 if owned else 0,
-            owner=start.worker if owned else None,
-            due_at=due_at if isinstance(due_at, int) else None,
-            created_at=now,
-            started_at=now if owned else None,
+            state=run.state,
+            epoch=run.epoch,
+            owner=start.worker if run.state is RunState.RUNNING else None,
+            due_at=run.due_at,
+            created_at=transaction.now,
+            started_at=run.started_at,
             finished_at=None,
-            digest=start.digest,
-            note=start.note,
+            digest=run.digest,
+            note=run.note,
             parent_id=start.parent_id,
             deadline_at=start.deadline_at,
             tags=dict(start.tags),
@@ -148,6 +146,9 @@ def _claimed(transaction: Transaction, keys: list[RunKey]) -> tuple[Claimed, ...
     claimed = {}
     for *columns, cancel_reason, place in transaction.all(q.TAKEN, keys_text(keys)):
         record = run_of(tuple(columns), transaction.names)
+        if place is None:
+            transaction.set_aside(record.key, Reason.CORRUPT, NO_JOURNAL.format(record.key))
+            continue
         pending: Pending | None = Pending(record.requests, cancel_reason)
         if record.key in arrivals:
             pending = pending_of(transaction, record.key, record.requests, cancel_reason)

@@ -12,16 +12,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
-from durable.core.records import Entry, PromiseRecord, Queue, RunKey, RunRecord, RunState, Wait, WorkerId, WorkerRecord
-from durable.errors import Bug, StoreUnavailable, StoreUnusable
+from durable.core.decisions.arrivals import was_missed
+from durable.core.decisions.standing import woken
+from durable.core.records import (
+    Entry,
+    Inbox,
+    PromiseRecord,
+    Queue,
+    RunKey,
+    RunRecord,
+    RunState,
+    Wait,
+    WorkerId,
+    WorkerRecord,
+)
+from durable.errors import Bug, StoreCorrupt, StoreUnavailable, StoreUnusable
 from durable.store.base import JOURNAL_PAGE_MAX, Clock, Expired, RunFilter, StoreStatus
 from durable.store.drivers import Op, run_blocking
 from durable.store.operations import Committed, Operation
 from durable.store.sqlite import place, upkeep
 from durable.store.sqlite import queries as q
-from durable.store.sqlite.arrivals import has_arrived, tell
+from durable.store.sqlite.arrivals import is_anything_there, tell
 from durable.store.sqlite.batch import check, execute_batch
-from durable.store.sqlite.connection import check_version_of_library, runner, translated, version_notes
+from durable.store.sqlite.connection import check_version_of_library, is_damage, runner, translated, version_notes
 from durable.store.sqlite.database import Database
 from durable.store.sqlite.filelock import FileLock
 from durable.store.sqlite.forks import Inherited, leak
@@ -88,6 +101,11 @@ class SQLiteRunStore(Inherited):
         """The file, by its one absolute name."""
         return self._path
 
+    @property
+    def at_work(self) -> bool:
+        """Is the writer's thread doing something that somebody waits for?"""
+        return self._writer.is_busy
+
     def peer(self) -> SQLiteRunStore:
         """Return another, unopened store on the same file: each event loop needs one of its own."""
         return SQLiteRunStore(self._path, durability=self._database.durability, limits=self._limits)
@@ -110,9 +128,21 @@ class SQLiteRunStore(Inherited):
             if again:
                 self._database.reopen(clock)
             elif self._database.writing is None:
-                connection = self._database.open(clock)
-                self._locks.tidy(worker.worker_id for worker in Reader(connection).workers())
+                connection = self._opened(clock)
+                try:
+                    workers = Reader(connection).workers()
+                except sqlite3.Error as error:
+                    self._database.disconnect()
+                    raise translated(error, self._path, opening=True) from error
+                self._locks.tidy(worker.worker_id for worker in workers)
             return self._database.data_version()
+
+    def _opened(self, clock: Clock) -> sqlite3.Connection:
+        try:
+            return self._database.open(clock)
+        except StoreUnusable:
+            self._database.take_lock_away()
+            raise
 
     async def reopen(self) -> None:
         """Drop all connections and connect again, after an unknown outcome."""
@@ -283,12 +313,16 @@ class SQLiteRunStore(Inherited):
         return await self._read(lambda reader: reader.count(where))
 
     async def tally(self, where: RunFilter) -> dict[Queue, dict[RunState, int]]:
-        """Return how many runs are in each state, line by line."""
+        """Return how many runs are in each state, queue by queue."""
         return await self._read(lambda reader: reader.tally(where))
 
     async def waits(self, run: RunKey) -> list[Wait]:
         """Return what a run is registered for."""
         return await self._read(lambda reader: reader.waits(run))
+
+    async def inbox(self, run: RunKey) -> Inbox:
+        """Return what was delivered to a run."""
+        return await self._read(lambda reader: reader.inbox(run))
 
     async def owned(self, worker: WorkerId) -> list[RunRecord]:
         """Return the runs that `worker` owns."""
@@ -330,7 +364,11 @@ class SQLiteRunStore(Inherited):
 
     async def check(self) -> list[str]:
         """Look for damage (checksums, gaps in journals, orphans); return one sentence for each finding."""
-        return await self._read(lambda reader: run_blocking(upkeep.check(), runner(reader.connection)))
+        try:
+            return await self._read(lambda reader: run_blocking(upkeep.check(), runner(reader.connection)))
+        except StoreCorrupt as error:
+            # Some damage keeps SQLite from looking for damage.
+            return [str(error)]
 
     # Helpers ---------------------------------------------------------------------------------------------------------
 
@@ -338,7 +376,7 @@ class SQLiteRunStore(Inherited):
         """Read on the calling thread: for what takes microseconds."""
         self._check_open()
         with self._database.read_mutex:
-            return self._read_from(self._database.reading, read, is_long=False)
+            return self._surely(read, is_long=False)
 
     async def _read(self, read: Callable[[Reader], T]) -> T:
         """Read in a thread and on a connection for that: for what may take longer than a loop should wait."""
@@ -348,11 +386,24 @@ class SQLiteRunStore(Inherited):
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._browse, read)
 
     def _browse(self, read: Callable[[Reader], T]) -> T:
+        with self._database.browse_mutex:
+            return self._surely(read, is_long=True)
+
+    def _surely(self, read: Callable[[Reader], T], *, is_long: bool) -> T:
+        """Read; what looks like damage is read a second time, by a new connection.
+
+        SQLite calls a read that failed once (EIO) damage, too, and nobody should give up a run or a store for that.
+        """
         database = self._database
-        with database.browse_mutex:
-            if database.browsing is None and database.reading is not None:
-                database.browsing = database.connect_reader()
-            return self._read_from(database.browsing, read, is_long=True)
+        try:
+            try:
+                return self._read_from(database.reader(is_long=is_long), read, is_long=is_long)
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+            return self._read_from(database.reader(is_long=is_long, anew=True), read, is_long=is_long)
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
 
     def _read_from(self, connection: sqlite3.Connection | None, read: Callable[[Reader], T], *, is_long: bool) -> T:
         if connection is None:
@@ -360,10 +411,7 @@ class SQLiteRunStore(Inherited):
         reader = self._readers.get(is_long)
         if reader is None or reader.connection is not connection:
             reader = self._readers[is_long] = Reader(connection)
-        try:
-            return read(reader)
-        except sqlite3.Error as error:
-            raise translated(error, self._path) from error
+        return read(reader)
 
     def _check_open(self) -> None:
         if self._clock is None or self._forked_from:
@@ -398,9 +446,11 @@ def _run_op(transaction: Transaction, op: Op[T]) -> T:
 
 def _wake_missed(transaction: Transaction, runs: Sequence[RunKey]) -> tuple[RunKey, ...]:
     """Wake those of these runs for which something is there still."""
-    found = tuple(run for run in runs if has_arrived(transaction, run))
-    transaction.wake(found)
-    return tuple(run for run in found if run in transaction.due)
+    for key in runs:
+        found = transaction.found_by_key(key)
+        if found is not None and was_missed(found.run, is_there=is_anything_there(transaction, key)):
+            transaction.put(found, woken(found.run, transaction.now))
+    return transaction.made_due()
 
 
 def _unregister(transaction: Transaction, worker: WorkerId) -> None:

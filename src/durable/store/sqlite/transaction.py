@@ -1,7 +1,7 @@
 """One write transaction: the connection, the time, and what it has made due.
 
 Everything in it happens at one time. `BEGIN IMMEDIATE` is the fence: what a statement has read stays true until the
-commit, so operations read first, decide in Python, and then write.
+commit, so operations read first, let `durable.core.decisions` decide, and then write.
 """
 
 from __future__ import annotations
@@ -9,24 +9,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from durable.core.records import Reason, RunKey, RunRecord, RunState, WorkerId
+from durable.core.decisions.standing import Change, Standing, became_due, is_due
+from durable.core.records import Entry, Reason, RunKey, WorkerId
 from durable.store.sqlite import queries as q
 from durable.store.sqlite.names import Names
-from durable.store.sqlite.rows import clean, run_of
-from durable.store.sqlite.schema import POSITIONS
-
-
-class OneRun(NamedTuple):
-    """What operations on one run decide by."""
-
-    key: RunKey
-    state: RunState
-    epoch: int
-    due_at: int | None
-    requests: int
-    next_position: int
+from durable.store.sqlite.rows import Found, Unstorable, clean, entry_row, found_of, standing_row
 
 
 def keys_text(keys: Iterable[RunKey]) -> str:
@@ -42,9 +31,7 @@ class Transaction:
         self.execute = connection.execute
         self.many = connection.executemany
         self.due: set[RunKey] = set()
-        """Runs that were made due now; some may have been taken since."""
-        self.recheck_due = False
-        """Was there an operation after which a run in `due` may be due no more?"""
+        """Runs that were made due now and that nobody has taken since."""
         self._living: dict[WorkerId, int | None] = {}
         self._workers: dict[WorkerId, int] = {}
 
@@ -71,20 +58,60 @@ class Transaction:
             number = self._workers[worker] = self.names.known_worker(worker) or self.living_worker(worker) or 0
         return number
 
-    def one_run(self, app: str, run_id: str) -> OneRun | None:
-        """Return what an operation must know of a run, None if it is not there."""
+    def found(self, app: str, run_id: str) -> Found | None:
+        """Return where a run stands, None if it is not there."""
         number = self.names.app(app)
-        row = None if number is None else self.one(q.ONE_RUN, number, run_id)
-        if row is None:
-            return None
-        key, state, epoch, due_at, requests, place = row
-        return OneRun(key, RunState(state), epoch, due_at, requests, (place & (POSITIONS - 1)) + 1)
+        row = None if number is None else self.one(q.FOUND_BY_ID, number, run_id)
+        return None if row is None else found_of(row)
 
-    def record(self, key: RunKey) -> RunRecord:
-        """Return the record of a run that is there."""
-        row = self.one(q.RUN_BY_KEY, key)
-        assert row is not None
-        return run_of(row, self.names)
+    def found_by_key(self, key: RunKey) -> Found | None:
+        """As `found`, by the run's key."""
+        row = self.one(q.FOUND_BY_KEY, key)
+        return None if row is None else found_of(row)
+
+    def surely_found(self, key: RunKey) -> Found:
+        """As `found_by_key`, for a run that this transaction has read already."""
+        found = self.found_by_key(key)
+        assert found is not None
+        return found
+
+    # Changes of runs -------------------------------------------------------------------------------------------------
+
+    def apply(self, found: Found, change: Change) -> None:
+        """Write what was decided about a run.
+
+        Raises:
+            ValueError: its entry holds what no row can.
+        """
+        if change.entry is not None:
+            self.append(found.key, change.run.epoch, change.entry)
+        self.put(found, change.run)
+        if change.forgets_waits:
+            self.execute(q.FORGET_WAITS, (keys_text([found.key]),))
+        if change.has_ended:
+            self.wake_waiters_of_runs([found.key])
+
+    def put(self, found: Found, run: Standing) -> None:
+        """Write where a run stands now."""
+        if run == found.run:
+            return
+        self.execute(q.PUT, (*standing_row(run, found.worker), found.key))
+        if became_due(found.run, run, self.now):
+            self.due.add(found.key)
+        elif not is_due(run, self.now):
+            self.due.discard(found.key)
+
+    def append(self, run: RunKey, epoch: int, entry: Entry) -> None:
+        """Add an entry that the store itself makes, or that no owner writes.
+
+        Raises:
+            ValueError: it holds what no row can.
+        """
+        try:
+            row = entry_row(run, epoch, entry)
+        except Unstorable as error:
+            raise ValueError(f"an entry cannot be stored: {error}") from error
+        self.execute(q.ADD_FULL_ENTRY, row)
 
     def wake(self, runs: Sequence[RunKey]) -> None:
         """Let runs hear that something has arrived: the owner of each, or the one who claims it next."""
@@ -106,17 +133,10 @@ class Transaction:
         for app, names in ids.items():
             self.wake([run for (run,) in self.all(q.WAITERS_OF_RUNS, json.dumps(names), app)])
 
-    def queue_for_cancel(self, run: RunKey) -> None:
-        """Make a run due that nobody owns and that should cancel."""
-        self.execute(q.QUEUE_FOR_CANCEL, (self.now, self.now, self.now, run))
-        self.due.add(run)
-
     def set_aside(self, run: RunKey, reason: Reason, detail: str) -> None:
-        """Take a run that cannot go on from its owner."""
+        """Take a run whose bytes are damaged from its owner."""
         self.execute(q.SET_ASIDE, (self.now, str(reason), clean(detail), run))
 
     def made_due(self) -> tuple[RunKey, ...]:
         """Return the runs that this transaction made due now and nobody owns."""
-        if self.due and self.recheck_due:
-            return tuple(sorted(key for _, key in self.all(q.DUE_AMONG, keys_text(self.due), self.now)))
         return tuple(sorted(self.due))

@@ -6,21 +6,20 @@ from collections.abc import Iterator
 from typing import Any, Final
 from zlib import crc32
 
-from durable.core.lease import DEATHS_MAX, after_death
-from durable.core.records import Kind, Reason, RunKey, RunState
+from durable.core.decisions import takeovers
+from durable.core.failure import dropped_positions
+from durable.core.records import Kind, RunKey
 from durable.errors import StoreCorrupt
 from durable.store.base import RunFilter
 from durable.store.drivers import Op, Statement
 from durable.store.sqlite import queries as q
 from durable.store.sqlite.arrivals import MESSAGE_PLACE, PROMISE_PLACE
 from durable.store.sqlite.reads import conditions_of
-from durable.store.sqlite.rows import data_crc, entry_of, places_of
+from durable.store.sqlite.rows import arrival_crc, entry_of, found_of, places_of, standing_row
 from durable.store.sqlite.schema import POSITION_BITS, POSITIONS
 
 CHECK_PAGE: Final = 5_000
 """Entries that one statement of `check` reads."""
-
-POISONED: Final = f"{DEATHS_MAX} workers died in a row while they executed it, without a new entry"
 
 # Dead workers --------------------------------------------------------------------------------------------------------
 
@@ -28,25 +27,20 @@ POISONED: Final = f"{DEATHS_MAX} workers died in a row while they executed it, w
 def bury(worker: int, now: int) -> Op[list[RunKey]]:
     """Take back the runs of a dead worker, forget it, and return them."""
     left = (yield Statement(q.LEFT_BEHIND, (worker,))).rows
-    for row in left:
-        yield Statement(q.TAKE_BACK, _taken_back(row, now))
+    runs = []
+    for run_id, *columns in left:
+        found = found_of(tuple(columns))
+        spread = crc32(run_id.encode()) / 2**32
+        run = takeovers.taken_back(found.run, now, spread=spread)
+        yield Statement(q.PUT, (*standing_row(run, found.worker), found.key))
+        runs.append(found.key)
     yield Statement(q.DELETE_WORKER, (worker,))
-    return [row[0] for row in left]
-
-
-def _taken_back(row: tuple[Any, ...], now: int) -> tuple[object, ...]:
-    key, run_id, deaths, died_at, newest = row
-    has_progressed = deaths == 0 or newest > died_at
-    spread = crc32(run_id.encode()) / 2**32
-    takeover = after_death(0 if has_progressed else deaths, progressed=has_progressed, spread=spread)
-    if takeover.poisoned:
-        return (int(RunState.SET_ASIDE), None, now, takeover.deaths, newest, str(Reason.POISONED), POISONED, key)
-    return (int(RunState.QUEUED), now + takeover.delay_ms, now, takeover.deaths, newest, "", "", key)
+    return runs
 
 
 # Pruning -------------------------------------------------------------------------------------------------------------
 
-# Ended runs that nobody needs any more, those first that ended first.
+# Ended runs that nobody needs any more, as `retention.may_go` has it; those first that ended first.
 PRUNABLE: Final = """
     SELECT r.key FROM runs AS r
     WHERE r.state >= 6 AND r.moved_at < ?
@@ -124,8 +118,8 @@ ORPHANS: Final = (
     ),
 )
 
-PROMISES: Final = "SELECT promise, id, data, crc FROM promises"
-MESSAGES: Final = "SELECT run, id, data, crc FROM messages"
+PROMISES: Final = "SELECT promise, id, data, crc, ok FROM promises"
+MESSAGES: Final = "SELECT run, name, data, crc, 0 FROM messages"
 
 
 def check() -> Op[list[str]]:
@@ -138,13 +132,16 @@ def check() -> Op[list[str]]:
 
 
 def _findings() -> Op[list[str]]:
-    found = [f"SQLite finds: {text}" for (text,) in (yield Statement("PRAGMA quick_check")).rows if text != "ok"]
+    found = [f"SQLite finds: {text}" for (text,) in (yield Statement("PRAGMA integrity_check")).rows if text != "ok"]
+    if found:
+        # In a tree that is damaged a statement may fail, or go round in circles for ever.
+        return found
     for sentence, sql in ORPHANS:
         found += [sentence.format(*row) for row in (yield Statement(sql)).rows]
     found += yield from _check_journals()
     for what, place, sql in (("promise", PROMISE_PLACE, PROMISES), ("message", MESSAGE_PLACE, MESSAGES)):
         rows = (yield Statement(sql)).rows
-        bad = [name for key, name, data, crc in rows if data_crc(key, place, 0, data) != crc]
+        bad = [name for key, name, data, crc, ok in rows if arrival_crc(key, place, name, data, ok=bool(ok)) != crc]
         found += [f"{what} {name!r} does not match its checksum" for name in bad]
     return found
 
@@ -182,19 +179,9 @@ class _Journal:
             yield str(error)
             return
         if entry.kind is Kind.RUN and entry.name == "rewind":
-            self._gaps -= dropped_by(entry.note)
+            self._gaps -= dropped_positions(entry.note, below=self._next)
 
     def end(self) -> list[str]:
         """Return what is missing from the journal that has ended."""
         gaps, self._gaps = sorted(self._gaps), set()
         return [f"entry {position} of run {self._run} is missing" for position in gaps]
-
-
-def dropped_by(note: str) -> set[int]:
-    """Return the positions that a rewind's note lists, as `3-5 8`; what reads otherwise accounts for nothing."""
-    found: set[int] = set()
-    for part in note.replace(",", " ").split():
-        first, _, last = part.partition("-")
-        if first.isdecimal() and (last or first).isdecimal():
-            found.update(range(int(first), min(int(last or first) + 1, POSITIONS)))
-    return found

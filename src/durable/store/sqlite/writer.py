@@ -29,7 +29,7 @@ from typing import Any, Final, Generic, TypeVar
 from durable.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from durable.store.sqlite.database import Database
 from durable.store.sqlite.faults import fault
-from durable.store.sqlite.filelock import holder_pid
+from durable.store.sqlite.filelock import FileLock, holder_pid
 from durable.store.sqlite.transaction import Transaction
 
 T = TypeVar("T")
@@ -39,6 +39,8 @@ REST_AFTER_S: Final = 1.0
 
 REST_AGAIN_S: Final = 30.0
 """Time to the next try when a reader or another process was in the way."""
+
+LOCK_TRIES: Final = 10
 
 CLOSE_WAIT_S: Final = 2.0
 """Longest wait for the thread at the end of the process."""
@@ -80,8 +82,15 @@ class Writer:
         self._free_since = 0.0
         self._idle_s: float | None = None
         self._commits_seen = -1
+        self._proven: FileLock | None = None
+        """The lock whose file was found in its place when it was first held."""
 
     # For the loop ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """Is something under way that somebody waits for?"""
+        return bool(self._open_jobs)
 
     def submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Let the thread do `work`, which may call `locked` and `transact`; return the future of its answer."""
@@ -189,12 +198,7 @@ class Writer:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the file lock, or raise `Withdrawn` if the waiting job was taken back meanwhile. For jobs."""
-        lock = self.database.file_lock()
-        try:
-            if not lock.try_acquire():
-                lock.acquire()
-        except OSError as error:
-            raise StoreUnavailable(f"{lock.path!r} cannot be locked: {error}") from error
+        lock = self._lock()
         try:
             with self._state:
                 if self._current is not None and self._current.withdrawn:
@@ -205,6 +209,23 @@ class Writer:
         finally:
             self._free_since, self._holds_lock = monotonic(), False
             lock.release()
+
+    def _lock(self) -> FileLock:
+        """Return the file lock, held: that of the file which is there under its name."""
+        for _ in range(LOCK_TRIES):
+            lock = self.database.file_lock()
+            is_first_use = self._proven is not lock
+            try:
+                if not lock.try_acquire():
+                    lock.acquire()
+            except OSError as error:
+                raise StoreUnavailable(f"{lock.path!r} cannot be locked: {error}") from error
+            if not is_first_use or not lock.is_stale():
+                self._proven = lock
+                return lock
+            # Whoever made it found no store beside it, and took it away before we had it.
+            self.database.drop_lock()
+        raise StoreUnavailable(f"{self.database.path!r}: its lock file is removed again and again; try again")
 
     def _run(self, jobs: queue.SimpleQueue[Job[Any] | Note]) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -96,12 +97,38 @@ class AdvanceFacts(ContractPart):
             assert [entry.data for entry in await lab.journal(run.run_id)] == [b"input", run.run_id.encode()]
 
     @fact
-    async def test_progress_and_active_time_are_kept(self, lab: Lab) -> None:
+    async def test_the_newest_progress_is_kept(self, lab: Lab) -> None:
         run = await lab.running("r")
-        await lab.done(advance(run, task(1), progress="[1, 2, null]", active_ms=5))
-        await lab.done(advance(run, task(2), active_ms=6))
-        record = await lab.record("r")
-        assert (record.progress, record.active_ms) == ("[1, 2, null]", 11)
+        await lab.done(advance(run, task(1), progress="[1, 2, null]"))
+        await lab.done(advance(run, task(2), consumed=(7,)))
+        assert (await lab.record("r")).progress == "[1, 2, null]"
+        await lab.done(advance(run, progress="[2, 2, null]"))
+        assert (await lab.record("r")).progress == "[2, 2, null]"
+
+    @pytest.mark.parametrize("then", LEAVING, ids=repr)
+    @pytest.mark.parametrize("extras", [{}, {"progress": "[1]"}], ids=repr)
+    @fact
+    async def test_active_time_is_counted_when_the_run_leaves_its_owner(
+        self, lab: Lab, then: Then, extras: dict[str, Any]
+    ) -> None:
+        run = await lab.running("r")
+        await lab.done(advance(run, task(1), active_ms=3))
+        assert (await lab.record("r")).active_ms == 0
+        await lab.done(advance(run, then=Release(T0), active_ms=5, **extras))
+        run = await lab.taken("r")
+        if isinstance(then, Paused):
+            await lab.do(PauseRun(APP, "r"))
+        await lab.done(advance(run, final(2), then=then, active_ms=6, **extras))
+        assert (await lab.record("r")).active_ms == 11
+
+    @fact
+    async def test_active_time_is_not_counted_when_something_keeps_the_run_awake(self, lab: Lab) -> None:
+        run = await lab.running("r")
+        await lab.do(Cancel(APP, "r"))
+        for extras in ({}, {"progress": "[1]"}):
+            outcome = await lab.do(advance(run, then=Suspend(None), active_ms=5, **extras))
+            assert outcome is Woken.WOKEN
+            assert (await lab.record("r")).active_ms == 0
 
     # Fences ----------------------------------------------------------------------------------------------------------
 
@@ -224,10 +251,9 @@ class AdvanceFacts(ContractPart):
     @fact
     async def test_an_advance_that_is_repeated_is_done_once(self, lab: Lab) -> None:
         run = await lab.running("r")
-        again = advance(run, task(1), task(2), active_ms=5)
+        again = advance(run, task(1), task(2))
         assert same([await lab.do(again), await lab.do(again)], [Done.DONE, Done.DONE])
         assert await lab.positions("r") == [0, 1, 2]
-        assert (await lab.record("r")).active_ms == 5
 
     @fact
     async def test_entries_that_are_there_may_be_followed_by_new_ones(self, lab: Lab) -> None:

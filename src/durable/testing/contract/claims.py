@@ -10,7 +10,7 @@ from durable.testing.contract.kit import APP, QUEUE, T0, W1, W2, ContractPart, L
 
 
 class ClaimFacts(ContractPart):
-    """A claim takes the earliest due runs of its lines, each under a new epoch."""
+    """A claim takes the earliest due runs of its queues, each under a new epoch."""
 
     @fact
     async def test_nothing_due_is_no_claim(self, lab: Lab) -> None:
@@ -61,13 +61,13 @@ class ClaimFacts(ContractPart):
         assert [claimed.record.run_id for claimed in await lab.claim(limit=9)] == ["r2", "r3", "r4"]
 
     @fact
-    async def test_a_claim_takes_from_its_lines_only(self, lab: Lab) -> None:
-        lines = [QUEUE, *(QUEUE._replace(**{name: "x"}) for name in QUEUE._fields)]
-        await lab.batch(*(start(f"r{place}", queue=line) for place, line in enumerate(lines)))
+    async def test_a_claim_takes_from_its_queues_only(self, lab: Lab) -> None:
+        queues = [QUEUE, *(QUEUE._replace(**{name: "x"}) for name in QUEUE._fields)]
+        await lab.batch(*(start(f"r{place}", queue=queue) for place, queue in enumerate(queues)))
         assert [claimed.record.queue for claimed in await lab.claim()] == [QUEUE]
         assert await lab.claim(queues=()) == ()
-        claimed = await lab.claim(queues=tuple(lines[2:4]))
-        assert [one.record.queue for one in claimed] == lines[2:4]
+        claimed = await lab.claim(queues=tuple(queues[2:4]))
+        assert [one.record.queue for one in claimed] == queues[2:4]
 
     @fact
     async def test_the_earliest_of_several_lines_go_first(self, lab: Lab) -> None:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from durable.core.failure import dropped_positions
 from durable.core.records import Entry, Message, RunKey, RunRecord, RunState, WorkerId, WorkerRecord
 from durable.core.states import CLAIMABLE
 from durable.store.base import RunFilter, RunStore
@@ -159,13 +160,8 @@ class Ledger:
         self._runs = {run.key: run for run in runs}
 
     def _check_journal(self, run: RunRecord, journal: dict[int, Entry]) -> None:
-        dropped = {
-            int(place)
-            for entry in journal.values()
-            if entry.name == "rewind"
-            for place in entry.note.split(",")
-            if place
-        }
+        marks = [entry.note for entry in journal.values() if entry.name == "rewind"]
+        dropped = {position for note in marks for position in dropped_positions(note)}
         assert dropped | journal.keys() >= set(range(max(journal)))
         for position, entry in self._journals.get((run.key, run.continuation), {}).items():
             assert journal.get(position, entry) == entry

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import pytest
 
+from durable.core.failure import rewind_note
 from durable.core.records import (
     Entry,
     Kind,
@@ -107,14 +108,14 @@ def received(position: int) -> Entry:
 
 def mark(position: int, *dropped: int) -> Entry:
     """Return the entry that a rewind leaves behind."""
-    return Entry(position, T0, Kind.RUN, Status.OK, name="rewind", note=",".join(map(str, dropped)))
+    return Entry(position, T0, Kind.RUN, Status.OK, name="rewind", note=rewind_note(dropped))
 
 
-def advance(run: RunRecord, *entries: Entry, then: Then | None = None, **extras: Any) -> Advance:
+def advance(run: RunRecord, *entries: Entry, then: Then | None = None, active_ms: int = 0, **extras: Any) -> Advance:
     """Return an Advance by the owner that `run` shows."""
     assert run.owner is not None, "only an owner advances a run"
     more = Extras(**extras) if extras else None
-    return Advance(run.key, run.owner, run.epoch, entries, GoOn() if then is None else then, more)
+    return Advance(run.key, run.owner, run.epoch, entries, GoOn() if then is None else then, more, active_ms)
 
 
 def settle(promise_id: str, data: bytes = b"answer", *, ok: bool = True, token: str = "t") -> Settle:  # noqa: S107

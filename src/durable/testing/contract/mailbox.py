@@ -9,6 +9,7 @@ from durable.store.operations import (
     Answer,
     Continue,
     Done,
+    Extras,
     Finish,
     NotFound,
     NotOpen,
@@ -148,8 +149,8 @@ class MailboxFacts(ContractPart):
         await lab.done(send("r", "m1"))
         claimed = await lab.claim_run("r")
         number = claimed.pending.messages[0].number
-        wait = {"waits": (Wait(2, "m:mail"),), "unwaits": (Wait(1, "m:mail"),)}
-        await lab.done(advance(claimed.record, received(1), then=Suspend(None), consumed=(number,), **wait))
+        again = Extras(waits=(Wait(2, "m:mail"),), unwaits=(Wait(1, "m:mail"),), consumed=(number,))
+        await lab.done(advance(claimed.record, received(1), then=Suspend(None))._replace(extras=again))
         assert (await lab.batch(send("r", "m2"))).due == (run.key,)
 
     @fact

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
+from durable.core.failure import rewind_note
 from durable.core.records import Entry, Kind, Reason, RunRecord, RunState, Status, Wait, WorkerId
 from durable.store.operations import (
     Advance,
@@ -176,7 +177,7 @@ class Planner:
         run_id = self.pick(IDS)
         position = self.view.position(run_id) + self.pick((0, 0, 0, 0, 1))
         dropped = self.some([entry.position for entry in self.view.journals.get(run_id, []) if entry.position], most=4)
-        note = ",".join(map(str, dropped))
+        note = rewind_note(dropped)
         gone = [entry for entry in self.view.journals.get(run_id, []) if entry.position in dropped]
         unread = tuple(entry.attempt for entry in gone if entry.kind is Kind.MESSAGE)
         mark = Entry(position, self.view.now, Kind.RUN, Status.OK, name="rewind", note=note)
@@ -220,7 +221,7 @@ class Planner:
                 Entry(position, self.view.now, Kind.RUN, Status.OK, name="finish", data=self.pick((b"1", b"2")))
             )
         extras = self.extras(consumed) if consumed or not self.seldom(3) else None
-        return Advance(IDS.index(run_id), worker, epoch, tuple(entries), then, extras)
+        return Advance(IDS.index(run_id), worker, epoch, tuple(entries), then, extras, self.pick((0, 7)))
 
     def entry(self, position: int, kind: Kind) -> Entry:
         """Return an entry of any content."""
@@ -255,8 +256,7 @@ class Planner:
             starts=() if few else (self.start(),),
             settles=() if few else (self.settle(),),
             sends=() if few else (self.send(),),
-            cancels=() if few else (Cancel(APP, self.pick(IDS), "parent"),),
+            cancels=() if few else (Cancel(APP, self.pick(IDS), "parent", self.pick((None, "a"))),),
             consumed=consumed,
             progress=self.pick((None, "[1]")),
-            active_ms=self.pick((0, 7)),
         )

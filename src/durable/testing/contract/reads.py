@@ -6,10 +6,23 @@ from typing import Any
 
 import pytest
 
-from durable.core.records import RunState
+from durable.core.records import Inbox, RunState, signal_id
 from durable.store.base import JOURNAL_PAGE_MAX, LIST_PAGE_MAX, RunFilter
 from durable.store.operations import Cancel
-from durable.testing.contract.kit import APP, QUEUE, T0, ContractPart, Lab, advance, fact, start, task
+from durable.testing.contract.kit import (
+    APP,
+    QUEUE,
+    T0,
+    ContractPart,
+    Lab,
+    advance,
+    fact,
+    received,
+    send,
+    settle,
+    start,
+    task,
+)
 
 FILTERS: list[tuple[dict[str, Any], list[str]]] = [
     ({}, ["elsewhere", "b%c", "bxc", "aside", "failed", "done", "waits", "a_1", "a1", "a"]),
@@ -125,6 +138,7 @@ class ReadFacts(ContractPart):
         assert await lab.store.last_entry(987_654) is None
         assert await lab.store.promise(APP, "p") is None
         assert await lab.store.run_by_key(987_654) is None
+        assert await lab.store.inbox(987_654) == Inbox()
 
     @fact
     async def test_a_journal_is_read_in_pages(self, lab: Lab) -> None:
@@ -145,6 +159,39 @@ class ReadFacts(ContractPart):
         assert len(await lab.store.journal(run.key)) == JOURNAL_PAGE_MAX
         assert len(await lab.store.journal(run.key, 0, 10**9)) == JOURNAL_PAGE_MAX
         assert len(await lab.store.journal(run.key, JOURNAL_PAGE_MAX)) == 5
+
+    @fact
+    async def test_an_inbox_holds_the_signals_and_the_unread_messages_of_a_run(self, lab: Lab) -> None:
+        run = await lab.queued("r")
+        other = await lab.queued("r1")
+        for name in ("b", "a"):
+            await lab.do(settle(signal_id("r", name), name.encode(), ok=name == "a"))
+        await lab.do(settle(signal_id("r1", "c")))
+        await lab.do(settle("r"))
+        await lab.do(settle("r\x0b"))
+        for number in range(3):
+            await lab.done(send("r", f"m{number}", data=b"%d" % number))
+        await lab.done(send("r1", "m"))
+        signals, messages = await lab.store.inbox(run.key)
+        assert [(s.promise_id, s.settled_at, s.ok, s.data) for s in signals] == [
+            ("r\na", T0, True, b"a"), ("r\nb", T0, False, b"b"),
+        ]  # fmt: skip
+        assert [(m.name, m.data) for m in messages] == [("mail", b"0"), ("mail", b"1"), ("mail", b"2")]
+        owned = await lab.taken("r")
+        await lab.done(advance(owned, received(1), consumed=(messages[0].number,)))
+        assert await lab.store.inbox(run.key) == (signals, messages[1:])
+        assert len((await lab.store.inbox(other.key)).messages) == 1
+
+    @fact
+    async def test_to_look_into_an_inbox_takes_nothing_out(self, lab: Lab) -> None:
+        run = await lab.suspended("r", "p:" + signal_id("r", "go"), "m:mail")
+        await lab.do(settle(signal_id("r", "go")))
+        await lab.done(send("r", "m"))
+        before = await lab.record("r")
+        assert await lab.store.inbox(run.key) == await lab.store.inbox(run.key)
+        assert await lab.record("r") == before
+        pending = (await lab.claim_run("r")).pending
+        assert (len(pending.settled), len(pending.messages)) == (1, 1)
 
     @fact
     async def test_the_status_says_what_is_promised(self, lab: Lab) -> None:

@@ -179,6 +179,27 @@ class CancelFacts(ContractPart):
         assert (await lab.claim_run("r", W2)).pending == Pending(Requests.CANCEL | Requests.PAUSE, "why")
 
     @fact
+    async def test_a_cancel_that_names_a_parent_reaches_its_children_only(self, lab: Lab) -> None:
+        await lab.queued("child", parent_id="parent")
+        await lab.queued("foreign")
+        for stranger in ("foreign", "nobody"):
+            assert same(await lab.do(Cancel(APP, stranger, parent_id="parent")), NotFound())
+        assert same(await lab.do(Cancel(APP, "child", parent_id="other")), NotFound())
+        assert [await lab.state(run_id) for run_id in ("child", "foreign")] == [RunState.QUEUED] * 2
+        assert same(await lab.do(Cancel(APP, "child", parent_id="parent")), Answer(RunState.CANCELLED))
+
+    @fact
+    async def test_an_advance_cancels_its_own_children_only_also_when_it_is_repeated(self, lab: Lab) -> None:
+        parent = await lab.running("parent")
+        await lab.queued("child", parent_id="parent")
+        await lab.queued("foreign")
+        cancels = tuple(Cancel(APP, run_id, parent_id="parent") for run_id in ("child", "foreign"))
+        again = advance(parent, task(1), then=Release(T0), cancels=cancels)
+        for _ in range(2):
+            assert same(await lab.do(again), Answer((Answer(RunState.CANCELLED), NotFound())))
+        assert await lab.state("foreign") is RunState.QUEUED
+
+    @fact
     async def test_only_the_run_of_that_application_is_cancelled(self, lab: Lab) -> None:
         await lab.queued("r", queue=QUEUE._replace(app="other"))
         assert same(await lab.do(CANCEL), NotFound())
