@@ -12,8 +12,7 @@
     │   ├── StoreUnavailable    nothing was written; the same call may succeed later
     │   ├── OutcomeUnknown      it may or may not have been written
     │   ├── StoreUnusable       this file or server cannot serve as a store
-    │   ├── StoreCorrupt        stored bytes are damaged
-    │   └── LeaseLost           another worker owns the run
+    │   └── StoreCorrupt        stored bytes are damaged
     ├── DecodeError             the operator: stored bytes cannot be turned into a value here
     │   └── KeyMissing          … because the key ring lacks their key
     ├── NonDeterminismError     the workflow's author: code and journal disagree
@@ -78,13 +77,21 @@ class IdConflict(UsageError):
 
 
 class InputMismatch(IdConflict):
-    """The run id belongs to a run of the same workflow with other arguments."""
+    """The run id belongs to a run of the same workflow with other arguments.
+
+    `found` and `wanted` are the arguments that differ: those of the run, and those of the call.
+    """
+
+    @property
+    def finding(self) -> str:
+        """What is wrong, without what to do about it, which depends on where the call was written."""
+        if self.found == self.wanted:  # all that is known of the two is how they begin, or nothing
+            alike = f", which begin alike ({self.found})" if self.found else ""
+            return f"run {self.run_id!r} was started with other arguments than these{alike}"
+        return f"run {self.run_id!r} was started with other arguments ({self.found}) than these ({self.wanted})"
 
     def __str__(self) -> str:
-        return (
-            f"run {self.run_id!r} was started with other arguments ({self.found}) than these ({self.wanted}); "
-            "use another id, or pass on_conflict='attach' to take the run that is there"
-        )
+        return f"{self.finding}; use another id, or pass on_conflict='attach' to take the run that is there"
 
 
 class RunNotFound(UsageError):
@@ -108,7 +115,8 @@ class RunNotOpen(UsageError):
         self.run_id, self.state, self.wanted = run_id, state, wanted
 
     def __str__(self) -> str:
-        return f"run {self.run_id!r} is {self.state}: {self.wanted}"
+        ended = {"succeeded": "has succeeded", "failed": "has failed", "cancelled": "was cancelled"}
+        return f"run {self.run_id!r} {ended.get(self.state, f'is {self.state}')}: {self.wanted}"
 
 
 class StoreError(DurableError):
@@ -129,17 +137,6 @@ class StoreUnusable(StoreError):
 
 class StoreCorrupt(StoreError):
     """Stored bytes do not match their checksum, or the database is damaged."""
-
-
-class LeaseLost(StoreError):
-    """Another worker owns the run; this activation must end."""
-
-    def __init__(self, run_id: str, held: int, current: int) -> None:
-        super().__init__(run_id, held, current)
-        self.run_id, self.held, self.current = run_id, held, current
-
-    def __str__(self) -> str:
-        return f"run {self.run_id!r}: lease epoch {self.held} was replaced by {self.current}; the new owner continues"
 
 
 class DecodeError(DurableError):
@@ -218,7 +215,8 @@ class RunFailed(RunError):
         if not self.repeats:
             return f"run {self.run_id!r} failed: {self.error}"
         return (
-            f"run {self.run_id!r} failed: {self.error}; going on would repeat {', '.join(self.repeats)}. "
+            f"run {self.run_id!r} failed: {self.error}; going on would repeat {', '.join(self.repeats)} "
+            "(in brackets: the position in its journal). "
             f"'durable runs retry {self.run_id}' does it all the same"
         )
 

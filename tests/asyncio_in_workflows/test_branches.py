@@ -88,6 +88,8 @@ def test_a_task_that_was_cancelled_before_it_began_never_begins() -> None:
 
 
 def test_a_task_may_take_its_cancellation_back() -> None:
+    """Covers: H2"""
+
     async def body(step: Step) -> Any:
         async def stubborn() -> Any:
             try:
@@ -141,6 +143,8 @@ def test_all_tasks_are_those_of_the_run_in_the_order_of_their_creation() -> None
 
 
 def test_sets_of_tasks_and_futures_have_an_order() -> None:
+    """Covers: G7"""
+
     async def body(step: Step) -> Any:
         loop = asyncio.get_running_loop()
         tasks = {asyncio.create_task(step(n, 10 + n), name=str(n)) for n in range(50)}

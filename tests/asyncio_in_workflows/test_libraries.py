@@ -50,6 +50,8 @@ def test_a_failure_in_an_anyio_task_group_cancels_the_other_branches() -> None:
 
 
 def test_anyio_cancel_scopes_are_durable_timeouts() -> None:
+    """Covers: H3, H4"""
+
     async def body(step: Step) -> Any:
         with anyio.move_on_after(2) as scope:
             await step("slow", 60_000)
@@ -112,6 +114,8 @@ def test_anyio_limiters_bound_what_runs_at_once() -> None:
 
 
 def test_a_branch_that_ignores_anyio_s_cancellation_is_a_busy_loop_and_blocks_nobody() -> None:
+    """Covers: H3"""
+
     async def body(step: Step) -> Any:
         with anyio.move_on_after(1):
             while True:
@@ -126,6 +130,7 @@ def test_a_branch_that_ignores_anyio_s_cancellation_is_a_busy_loop_and_blocks_no
 
 
 def test_bodies_run_with_uvloop_outside() -> None:
+    """Covers: H11"""
     uvloop = pytest.importorskip("uvloop")
     store = InMemoryStore()
     calls: list[int] = []

@@ -70,6 +70,8 @@ def test_gather_returns_failures_when_asked_to() -> None:
     ],
 )
 def test_wait_tells_what_is_done(mode: str, done: list[str], pending: list[str]) -> None:
+    """Covers: G7"""
+
     async def body(step: Step) -> Any:
         calls = {"slow": step("slow", 300), "bad": step("bad", 200, fails=True), "fast": step("fast", 20)}
         tasks = [asyncio.create_task(call, name=name) for name, call in calls.items()]
@@ -92,6 +94,8 @@ def test_wait_gives_up_after_its_timeout() -> None:
 
 
 def test_as_completed_yields_in_the_order_of_completion() -> None:
+    """Covers: G7"""
+
     async def body(step: Step) -> Any:
         calls = [step("c", 300), step("a", 10), step("b", 2_000)]
         return [await future for future in asyncio.as_completed(calls)]
@@ -113,6 +117,8 @@ def test_as_completed_with_a_timeout_raises_for_what_is_late() -> None:
 
 
 def test_a_timeout_cancels_what_is_in_it() -> None:
+    """Covers: H2, H4"""
+
     async def body(step: Step) -> Any:
         seen = []
         scope = asyncio.timeout(2)

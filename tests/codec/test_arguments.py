@@ -197,6 +197,7 @@ def test_a_value_is_not_taken_for_arguments() -> None:
 
 
 def test_an_encrypting_chain_shows_no_preview_and_the_same_digest() -> None:
+    """Covers: I14"""
     secret = CodecChain(codec, Compression(), Encryption(KeyRing({"k": KeyRing.new_key()})))
     data, number, preview = secret.encode_arguments(("4111-1111",), {}, label=LABEL, aad=b"run")
     assert (preview, number) == ("", digest("4111-1111"))

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable.codec import JsonCodec
-from durable.errors import DecodeError, LeaseLost, NonDeterminismError, RunFailed, TaskError, TaskTimedOut
+from durable.errors import DecodeError, IdConflict, NonDeterminismError, RunFailed, TaskError, TaskTimedOut
 from tests.codec.values import Model, Receipt
 
 codec = JsonCodec()
@@ -136,7 +136,7 @@ PLAIN = [
     Fielded(1, [(2,)]),
     Both("k"),
     TaskError("x.Y", "gone"),
-    LeaseLost("r", 1, 2),
+    IdConflict("r", "flow", "other"),
     RunFailed("r", "e", ("a", "b")),
     TaskTimedOut("t", "timeout", 3.0),
     NonDeterminismError("r", 3, "a", "b"),

@@ -1,4 +1,7 @@
-"""I1, I2: nothing in stored bytes imports a module, calls a function or runs a constructor."""
+"""I1, I2: nothing in stored bytes imports a module, calls a function or runs a constructor.
+
+Covers: I1
+"""
 
 import ast
 import dataclasses

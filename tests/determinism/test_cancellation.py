@@ -1,4 +1,7 @@
-"""Cancelling a run: compensation runs, a swallowed request comes once more (reliability H2, H5, H6)."""
+"""Cancelling a run: compensation runs, a swallowed request comes once more.
+
+Covers: H5, H6
+"""
 
 import asyncio
 import contextlib
@@ -39,6 +42,38 @@ def test_compensation_in_except_and_finally_runs_to_its_end() -> None:
         "cancel enough", 'step "in except",70', "sleep", "sleep", 'step "in finally",30', 'step "right",20',
         'step "left",40', "finish",
     ]  # fmt: skip
+
+
+def test_asking_again_does_not_end_the_compensation() -> None:
+    """A client whose answer was lost with its process asked again, and that ended the clean-up."""
+
+    async def body(step: Step) -> Any:
+        try:
+            await step("long", 60_000)
+        finally:
+            await step("undo 0", 500)
+            await step("undo 1", 500)
+
+    again = Event(1_200, lambda wf: wf.runs.cancel("run", reason="I said cancel"))
+    played = play_and_cut(script_for(body, events=(CANCEL, again)))
+    assert isinstance(played.result, durable.RunCancelled)
+    assert played.result.reason == "enough"
+    assert names(played) == [
+        "cancel enough", "cancel I said cancel", 'step "undo 0",500', 'step "undo 1",500', "finish",
+    ]  # fmt: skip
+
+
+def test_a_run_that_went_on_after_its_cancellations_can_be_cancelled_again() -> None:
+    async def body(step: Step) -> Any:
+        for attempt in range(2):
+            with contextlib.suppress(asyncio.CancelledError):
+                await step(f"long {attempt}", 60_000)
+        await step("for ever", 60_000)
+
+    again = Event(30_000, lambda wf: wf.runs.cancel("run", reason="for good"))
+    played = play_and_cut(script_for(body, events=(CANCEL, again)))
+    assert isinstance(played.result, durable.RunCancelled)
+    assert names(played) == ["cancel enough", "cancel once more", "cancel for good", "finish"]
 
 
 def test_a_swallowed_cancellation_comes_once_more() -> None:
@@ -114,6 +149,8 @@ def test_groups_and_their_branches_are_cancelled_and_may_compensate() -> None:
 
 
 def test_children_are_cancelled_with_their_parent() -> None:
+    """Covers: F10"""
+
     def build(stage: Any) -> None:
         @stage.wf.task(retries=0)
         async def work(number: int) -> int:
@@ -134,6 +171,7 @@ def test_children_are_cancelled_with_their_parent() -> None:
 
 
 def test_branches_that_are_left_open_are_cancelled_when_the_body_ends() -> None:
+    """Covers: H13"""
     ended: list[str] = []
 
     async def body(step: Step) -> Any:

@@ -59,6 +59,7 @@ def while_waiting(script: Script) -> tuple[Any, Cut]:
 
 @pytest.mark.parametrize("body", WAITS, ids=lambda body: body.__name__)
 def test_a_wait_takes_its_time_in_all_however_often_the_worker_dies(body: Any) -> None:
+    """Covers: A10"""
     script = script_for(body)
     played, cut = while_waiting(script)
     for later_ms in (1_000_000, 1_000_000, 500_000):
@@ -88,6 +89,8 @@ def test_a_wait_is_not_shorter_by_what_the_body_has_been_away_before_it(body: An
 
 
 def test_a_retry_keeps_its_time_over_a_crash() -> None:
+    """Covers: A15"""
+
     def build(stage: Any) -> None:
         @stage.wf.task(retries=1, backoff=durable.constant(7_200))
         async def flaky() -> int:

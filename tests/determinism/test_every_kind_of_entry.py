@@ -1,4 +1,7 @@
-"""Each kind of entry is cut at: before it, after it, and between it and those that are committed with it."""
+"""Each kind of entry is cut at: before it, after it, and between it and those that are committed with it.
+
+Covers: A6, A7
+"""
 
 import asyncio
 from pathlib import Path
@@ -31,6 +34,7 @@ async def values(step: Step) -> Any:
 
 
 def test_cut_at_values() -> None:
+    """Covers: D11"""
     played = play_and_cut(script_for(values))
     assert [entry.name for entry in played.journal[1:-1]] == ["now", "time", "now", "time", "step", "time"]
     assert (Kind.VALUE, Status.OK) in kinds_of(played.journal)
@@ -59,6 +63,8 @@ def test_cut_at_patches() -> None:
 
 
 def test_cut_at_timers() -> None:
+    """Covers: A10, A11"""
+
     async def body(step: Step) -> Any:
         await durable.sleep(0.2)
         await durable.sleep(3_000)
@@ -109,6 +115,7 @@ def retrying(stage: Stage) -> None:
 
 
 def test_cut_at_failed_attempts() -> None:
+    """Covers: A15"""
     played = play_and_cut(Script(retrying))
     assert (Kind.TASK, Status.RETRY) in kinds_of(played.journal)
     assert [entry.attempt for entry in played.journal if entry.name == "flaky"] == [1, 2, 3, 4]
@@ -131,6 +138,8 @@ def test_cut_at_signals() -> None:
 
 
 def test_cut_at_messages() -> None:
+    """Covers: A12"""
+
     async def body(step: Step) -> Any:
         got = [await current_app().receive("box")]
         await step("work", 500)
@@ -185,6 +194,7 @@ def parents(stage: Stage) -> None:
 
 
 def test_cut_at_children() -> None:
+    """Covers: A13"""
     played = play_and_cut(Script(parents))
     expected = {
         (Kind.CHILD, Status.BEGUN),
@@ -197,6 +207,8 @@ def test_cut_at_children() -> None:
 
 
 def test_cut_at_the_end_of_a_failed_run() -> None:
+    """Covers: A8"""
+
     async def body(step: Step) -> Any:
         await step("good")
         await step("bad", fails=True)
@@ -207,6 +219,8 @@ def test_cut_at_the_end_of_a_failed_run() -> None:
 
 
 def test_cut_at_the_cancellation_of_a_run() -> None:
+    """Covers: A14"""
+
     async def body(step: Step) -> Any:
         try:
             await step("long", 60_000)
@@ -275,6 +289,7 @@ def interrupted(stage: Stage) -> None:
 
 
 def test_cut_at_the_marker_of_an_at_most_once_task() -> None:
+    """Covers: A3"""
     script = Script(interrupted)
     whole = play(script)
     assert whole.result == [1, 2]
@@ -291,6 +306,8 @@ def test_cut_at_the_marker_of_an_at_most_once_task() -> None:
 
 
 def test_cut_at_a_continuation_as_new() -> None:
+    """Covers: A16"""
+
     def build(stage: Stage) -> None:
         wf, world = stage
 

@@ -1,4 +1,7 @@
-"""A suspended run leaves memory: its plain code unwinds, and does nothing durable (reliability G14, H6)."""
+"""A suspended run leaves memory: its plain code unwinds, and does nothing durable.
+
+Covers: G14, H6
+"""
 
 import asyncio
 import contextlib

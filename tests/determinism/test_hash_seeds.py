@@ -1,4 +1,7 @@
-"""Nothing depends on the hash seed of the process, unless the body itself iterates over a set (reliability G6)."""
+"""Nothing depends on the hash seed of the process, unless the body itself iterates over a set.
+
+Covers: G6
+"""
 
 import os
 import subprocess

@@ -1,4 +1,7 @@
-"""Runs share nothing by way of the engine: no context, no objects, no order (reliability G15, H13, H17)."""
+"""Runs share nothing by way of the engine: no context, no objects, no order.
+
+Covers: G15, H13, H17
+"""
 
 import asyncio
 import contextvars

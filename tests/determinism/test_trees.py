@@ -1,4 +1,7 @@
-"""Random programs, cut after every entry of their journals and played on (reliability F17, G7)."""
+"""Random programs, cut after every entry of their journals and played on.
+
+Covers: A6, A7, F17, G7
+"""
 
 import random
 

@@ -1,4 +1,7 @@
-"""Bodies that do what a body cannot do are set aside, with a text that says where (reliability G5, G17)."""
+"""Bodies that do what a body cannot do are set aside, with a text that says where.
+
+Covers: G17
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +11,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -111,7 +114,7 @@ IO: dict[str, Callable[[asyncio.AbstractEventLoop], Any]] = {
     "add_reader": lambda loop: loop.add_reader(0, print),
     "add_signal_handler": lambda loop: loop.add_signal_handler(2, print),
     "getaddrinfo": lambda loop: loop.getaddrinfo("localhost", 80),
-    "sock_recv": lambda loop: loop.sock_recv(socket.socket(), 1),
+    "sock_recv": lambda loop: loop.sock_recv(cast("socket.socket", None), 1),  # refused before anybody looks at it
     "subprocess_exec": lambda loop: loop.subprocess_exec(asyncio.SubprocessProtocol, "true"),
     "open_connection": lambda loop: asyncio.open_connection("127.0.0.1", 9),
     "to_thread": lambda loop: asyncio.to_thread(print),

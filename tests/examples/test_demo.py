@@ -54,6 +54,7 @@ def test_on_a_terminal_the_demo_draws_a_bar(start):
 
 
 def test_an_importer_killed_by_hand_again_and_again_goes_on(start):
+    """Covers: A4"""
     demo = start(DEMO, "--files", FILES, "--keep", "kept", "--no-kill")
     kills = 3
     for _ in range(kills):

@@ -31,6 +31,7 @@ def test_an_order_killed_while_it_waits_is_charged_and_packed_once(start):
 
 
 def test_an_order_killed_between_the_attempts_of_a_task_keeps_its_idempotency_key(start):
+    """Covers: A4, A15"""
     first = start(SCRIPT, "run", "42", "--wait", "0")
     first.wait_for("the answer was lost")
     first.kill()

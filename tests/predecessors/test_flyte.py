@@ -191,6 +191,7 @@ async def timer_of(file: str) -> tuple[float, float]:
 
 
 def test_f_5_with_real_processes_and_kill_9_the_first_deadline_stands(file):
+    """Covers: A10"""
     with Child(REAL_SLEEPER, file, "1.6") as child:
         child.hears("before")
         time.sleep(0.9)
@@ -287,6 +288,7 @@ def moments(file: str, deadly: list[bool]) -> Workflow:
 
 
 def test_f_9_time_and_now_return_the_first_value_after_a_crash(file):
+    """Covers: D11"""
     first = moments(file, [True])
     dies(first, first.look)  # type: ignore[attr-defined]
     second = moments(file, [])

@@ -95,6 +95,7 @@ def test_p_4_a_second_call_executes_nothing_and_returns_the_same(file):
 
 
 def test_p_5_after_a_kill_only_what_was_not_recorded_is_executed(file):
+    """Covers: A3, A6, A7"""
     code = """
         wf = Workflow("app", db=DB)
 

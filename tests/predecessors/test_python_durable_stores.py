@@ -118,6 +118,7 @@ def test_p_11_signals_of_a_subclass_of_store_are_kept_in_it():
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_p_12_results_come_back_as_they_were_and_none_is_one(file, value):
+    """Covers: I11, I13"""
     ran: list[int] = []
 
     def program(deadly: bool) -> Workflow:
@@ -150,6 +151,7 @@ def test_p_12_results_come_back_as_they_were_and_none_is_one(file, value):
 
 
 def test_p_13_a_result_that_cannot_be_stored_is_one_clear_error_and_not_executed_again(file):
+    """Covers: H8"""
     wf = Workflow("app", db=file)
     ran: list[int] = []
 

@@ -60,14 +60,17 @@ def interrupt_and_resume(file: str, call: str) -> None:
 
 
 def test_ctrl_c_in_an_async_workflow_leaves_it_to_be_resumed(file):
+    """Covers: H7"""
     interrupt_and_resume(file, "asyncio.run(asynchronous())")
 
 
 def test_ctrl_c_in_a_plain_workflow_leaves_it_to_be_resumed(file):
+    """Covers: H7"""
     interrupt_and_resume(file, "plain()")
 
 
 def test_a_keyboard_interrupt_raised_by_a_task_is_not_an_outcome(file):
+    """Covers: H7"""
     code = """
         wf = Workflow("app", db=DB)
 
@@ -132,6 +135,7 @@ WORKER = """
 
 
 def test_a_worker_that_is_asked_to_stop_ends_its_step_and_hands_back_its_runs(file):
+    """Covers: A20"""
     with Child(WORKER, file, "first") as first:
         first.hears("begins 1")
         first.send(signal.SIGTERM)
@@ -149,6 +153,7 @@ def test_a_worker_that_is_asked_to_stop_ends_its_step_and_hands_back_its_runs(fi
 
 
 def test_runs_that_were_handed_back_are_taken_at_once_and_count_no_death(file):
+    """Covers: A20"""
     with Child(WORKER, file, "first") as first:
         first.hears("begins 1")
         with Child(WORKER, file, "second") as second:

@@ -52,6 +52,7 @@ KILLER = """
 
 @pytest.mark.slow
 def test_a_step_that_kills_the_process_every_time_is_poisoned_after_five_deaths_and_others_proceed(file):
+    """Covers: A21"""
     lives = 0
     while lives < 15:
         lives += 1
@@ -94,6 +95,7 @@ def versions(make_app: Apps, ran: list[str], *, deadly: bool = False):
 def test_changed_code_sets_a_run_aside_before_any_effect_and_it_goes_on_when_the_code_is_put_back(
     make_app: Apps, changed: list[str]
 ):
+    """Covers: G1, G2, G3, G12"""
     ran: list[str] = []
     program = versions(make_app, ran)
     original, other, back = program(["a", "b", "c"], True), program(changed), program(["a", "b", "c"])
@@ -113,6 +115,7 @@ def test_changed_code_sets_a_run_aside_before_any_effect_and_it_goes_on_when_the
 
 
 def test_a_worker_tries_again_what_was_set_aside_for_its_code(make_app: Apps):
+    """Covers: G1, G12"""
     ran: list[str] = []
     program = versions(make_app, ran)
     original, other, back = program(["a", "b", "c"], True), program(["x"]), program(["a", "b", "c"])
@@ -162,6 +165,7 @@ async def test_waiting_for_a_run_that_is_set_aside_tells_the_reason(make_app: Ap
 
 
 async def test_a_run_over_its_history_limit_is_set_aside_and_goes_on_with_a_higher_one(make_app: Apps):
+    """Covers: G13"""
     small, large = make_app(history_max=20), make_app(history_max=1000)
     ran: list[int] = []
     for app in (small, large):
@@ -183,6 +187,7 @@ async def test_a_run_over_its_history_limit_is_set_aside_and_goes_on_with_a_high
 
 
 async def test_a_value_that_nobody_can_decode_sets_its_run_aside_and_not_its_neighbours(make_app: Apps, db):
+    """Covers: I15, L14"""
     from durable.codec.json_codec import JsonCodec
 
     class Blind(JsonCodec):

@@ -1,4 +1,7 @@
-"""What the committer does when the store does not say that it has written."""
+"""What the committer does when the store does not say that it has written.
+
+Covers: B1
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,13 @@ from typing import Any
 import pytest
 
 from durable import OutcomeUnknown, Workflow
+from durable.runtime import committer
+
+
+@pytest.fixture(autouse=True)
+def every_commit_of_one_run_is_inline(monkeypatch) -> None:
+    """However slow the disk is at the moment."""
+    monkeypatch.setattr(committer, "INLINE_SECONDS_MAX", 3600.0)
 
 
 @pytest.mark.parametrize("applied", [True, False])

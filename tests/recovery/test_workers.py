@@ -87,6 +87,7 @@ def by_a_direct_caller(file: str) -> float:
 
 @pytest.mark.parametrize("take_over", [by_a_second_worker, by_a_direct_caller])
 def test_the_runs_of_a_killed_worker_are_taken_over_within_a_second(tmp_path, take_over):
+    """Covers: A2, A3"""
     waited: list[float] = []
     # The machine may be busy with other tests just then: one of three takeovers must show how fast it is.
     while not waited or (min(waited) >= 1.0 and len(waited) < 3):
@@ -100,6 +101,7 @@ def test_the_runs_of_a_killed_worker_are_taken_over_within_a_second(tmp_path, ta
 
 
 def test_workers_beside_a_healthy_one_repeat_no_step(file):
+    """Covers: E9"""
     with Child(PROGRAM, file, "first", "slow") as first:
         first.hears("begins 0")
         with contextlib.ExitStack() as stack:
@@ -112,6 +114,7 @@ def test_workers_beside_a_healthy_one_repeat_no_step(file):
 
 
 def test_a_worker_whose_loop_is_blocked_keeps_its_runs(file):
+    """Covers: E3"""
     with Child(PROGRAM, file, "first", "block") as first, Child(PROGRAM, file, "second", "no") as second:
         second.hears("ready")
         first.hears("begins 2")
@@ -121,6 +124,7 @@ def test_a_worker_whose_loop_is_blocked_keeps_its_runs(file):
 
 
 def test_a_timer_of_a_dead_worker_fires_in_another_one(file):
+    """Covers: A11"""
     app = Workflow("app", db=file)
 
     @app.workflow(id="sleeps")
@@ -147,6 +151,7 @@ def test_a_timer_of_a_dead_worker_fires_in_another_one(file):
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_many_workers_share_many_runs_and_execute_each_step_once(file, workers):
+    """Covers: B12"""
     code = """
         wf = Workflow("app", db=DB)
 

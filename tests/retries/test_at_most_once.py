@@ -37,6 +37,7 @@ CHARGES = """
 
 
 def test_a_real_kill_in_the_middle_interrupts_it_for_good(file):
+    """Covers: A3"""
     with Child(CHARGES, file, "hang") as child:
         child.hears("charging")
         child.kill()
@@ -93,6 +94,7 @@ async def test_failures_are_repeated_if_it_says_so(app):
 
 
 def test_an_interrupted_retry_is_not_repeated_either(make_app: Apps):
+    """Covers: A3"""
     tried: list[int] = []
 
     def program(deadly: bool):

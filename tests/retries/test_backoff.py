@@ -55,6 +55,7 @@ def test_the_waits_of_strategies(backoff, waits):
 
 @pytest.mark.parametrize("make", [exponential, linear, constant])
 def test_jitter_shortens_a_wait_by_at_most_its_share(make):
+    """Covers: L12"""
     first = (8,) if make is not exponential else (8, 100)
     waits = [make(*first, jitter=0.25)(0) for _ in range(500)]
     assert 6 <= min(waits) < 6.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -113,6 +114,29 @@ def test_the_traceback_text_stays(make_app: Apps):
         assert "test_errors.py" in recorded_lines(error)
 
 
+def test_the_traceback_text_of_a_failed_run_goes_from_its_body_to_where_it_was_raised(make_app: Apps):
+    app = make_app()
+
+    def deep_down() -> None:
+        raise ValueError("no post")
+
+    @app.task(retries=0)
+    def label() -> None:
+        deep_down()
+
+    @app.workflow(id="run")
+    async def run() -> None:
+        await asyncio.gather(durable.sleep(0.001), label.aio())
+
+    async def program() -> str:
+        with pytest.raises(ValueError, match="no post") as failed:
+            await run()
+        return recorded_lines(failed.value)
+
+    lines = live(app, program)
+    assert re.findall(r"in (\w+)$", lines, re.MULTILINE) == ["run", "label", "deep_down"]
+
+
 def test_groups_stay(make_app: Apps):
     def fail() -> None:
         raise ExceptionGroup("several", [ValueError("a"), ExceptionGroup("inner", [KeyError("b")])])
@@ -159,6 +183,8 @@ def test_an_error_of_a_type_that_is_not_there_becomes_a_task_error(file):
 
 
 def test_odd_errors_do_no_harm(make_app: Apps):
+    """Covers: H9, H12"""
+
     class Odd(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no text")

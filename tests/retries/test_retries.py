@@ -153,6 +153,7 @@ async def test_other_branches_go_on_while_one_waits_for_its_retry(app):
 
 
 def test_attempts_count_over_a_crash_and_the_wait_goes_on(make_app: Apps):
+    """Covers: A15"""
     tried: list[str] = []
     clock = VirtualClock()
 

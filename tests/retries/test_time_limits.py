@@ -60,6 +60,7 @@ async def test_a_task_over_its_timeout_for_good_raises_a_timeout_error(app):
 
 
 async def test_a_plain_task_over_its_timeout_is_left_alone_and_its_result_ignored(app):
+    """Covers: H16"""
     import threading
 
     release = threading.Event()

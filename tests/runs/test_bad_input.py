@@ -49,6 +49,8 @@ async def test_an_argument_that_cannot_be_stored_is_refused_before_anything_is(a
 
 
 async def test_a_result_of_a_workflow_that_cannot_be_stored_fails_the_run(app):
+    """Covers: H8"""
+
     @app.workflow(id="run")
     async def run() -> object:
         return {"handle": open}
@@ -78,6 +80,7 @@ def nested(depth: int) -> list:
 )
 @pytest.mark.parametrize("place", ["argument", "task", "workflow"])
 async def test_values_that_are_too_large_too_deep_or_no_values(app, value, kind, why, place):
+    """Covers: I3, I4, I5"""
     ran: list[int] = []
 
     @app.task(retries=3, backoff=constant(0))
@@ -143,6 +146,7 @@ def mortal() -> Iterator[None]:
 
 @pytest.mark.parametrize("what", ["file", "directory"])
 def test_a_read_only_place(tmp_path, what, mortal):
+    """Covers: B7"""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -181,6 +185,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(file):
 
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(file):
+    """Covers: B23, L6"""
     assert call(trivial(file), 5) == 5
     with closing(sqlite3.connect(file)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -246,6 +251,7 @@ def test_the_environment_names_the_database(tmp_path, monkeypatch):
 
 
 async def test_a_lost_database_ends_all_waits_with_its_error(file, monkeypatch):
+    """Covers: B8"""
     monkeypatch.setattr("durable.store.sqlite.database.IDENTITY_EVERY_S", 0.0)
     app = Workflow("app", db=file)
     gate = asyncio.Event()
@@ -329,3 +335,48 @@ async def test_what_a_body_asks_for_in_vain_is_told_in_the_body(app, wish, messa
         return "went on"
 
     assert await run() == "went on"
+
+
+def test_a_generator_workflow_without_a_context_is_refused_with_the_form_it_has() -> None:
+    app = Workflow("app", db="unused.db")
+    with pytest.raises(UsageError, match=r"'.*flow' takes nothing: its first parameter is the context, as in def flow"):
+
+        @app.workflow
+        def flow():
+            yield
+
+
+async def test_a_call_that_took_the_context_for_an_argument_is_told_so(app):
+    @app.workflow
+    def flow(order):
+        yield order
+
+    with pytest.raises(UsageError, match="too many positional arguments; the first parameter of a generator is the"):
+        await flow(1)
+
+
+async def test_a_function_for_map_that_cannot_be_awaited_is_named(app):
+    @app.workflow
+    async def run() -> None:
+        await durable.map(str, [1])
+
+    with pytest.raises(UsageError, match=r"was given <class 'str'>, which returned a str: expected a task"):
+        await run()
+
+
+async def test_a_wait_for_a_result_that_takes_too_long_says_that_the_run_goes_on(app):
+    @app.workflow(id="run")
+    async def run() -> None:
+        await app.signal("never")
+
+    handle = await run.start()
+    with pytest.raises(TimeoutError, match=r"run 'run' had not ended after 0.01; it goes on"):
+        await handle.result(timeout=0.01)
+
+
+def test_an_unknown_option_of_a_declaration_is_named_with_the_one_that_was_meant() -> None:
+    app = Workflow("app", db="unused.db")
+    with pytest.raises(UsageError, match=r"@wf.task\(retry=…\): no such option \(did you mean retry_on=\?\); there"):
+        app.task(retry=3)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match=r"@wf.workflow\(retries=…\): no such option; there are: id, name, version"):
+        app.workflow(retries=3)  # type: ignore[call-overload]

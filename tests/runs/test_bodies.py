@@ -48,6 +48,7 @@ async def test_a_run_that_continued_is_found_by_the_arguments_it_was_started_wit
 
 
 def test_a_crash_after_continuing_goes_on_in_the_new_part(make_app: Apps):
+    """Covers: A16"""
     ran: list[int] = []
 
     def program(deadly: int):
@@ -76,6 +77,8 @@ def test_a_crash_after_continuing_goes_on_in_the_new_part(make_app: Apps):
 
 
 def test_patched_keeps_old_runs_on_the_old_way_and_new_ones_on_the_new(make_app: Apps):
+    """Covers: G8"""
+
     def program(new: bool, deadly: bool):
         app = make_app()
 
@@ -190,6 +193,7 @@ def test_random_values_and_ids_stand_after_a_crash(make_app: Apps):
 
 
 def test_the_key_of_a_step_stays_the_same_over_attempts_and_crashes_and_is_its_own(make_app: Apps):
+    """Covers: A3, A4"""
     keys: list[tuple[str, str]] = []
 
     def program(deadly: bool):
@@ -222,6 +226,7 @@ def test_the_key_of_a_step_stays_the_same_over_attempts_and_crashes_and_is_its_o
 
 
 async def test_branches_that_are_left_running_at_the_end_are_cancelled_before_the_run_ends(app):
+    """Covers: H13"""
     ran: list[str] = []
 
     @app.task

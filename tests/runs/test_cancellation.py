@@ -194,6 +194,7 @@ async def test_a_run_that_was_set_aside_is_cancelled(worker, ran):
 
 
 async def test_no_step_starts_once_a_cancellation_was_acknowledged(make_app: Apps):
+    """Covers: F7"""
     app = make_app()
     started = 0
 
@@ -273,6 +274,7 @@ async def test_a_run_that_was_only_started_is_not_cancelled_with_its_starter(wor
 
 
 async def test_a_swallowed_cancellation_is_delivered_once_more_and_then_the_run_goes_on(worker, ran):
+    """Covers: H5"""
     forever, undo = job(worker, "forever"), job(worker, "undo")
 
     @worker.workflow(id="run")
@@ -310,6 +312,7 @@ async def test_a_cancelled_run_stays_cancelled(worker, ran):
 
 
 async def test_a_cancellation_and_the_end_of_the_run_race_to_one_outcome(make_app: Apps):
+    """Covers: F6"""
     app = make_app()
 
     @app.task
@@ -343,6 +346,7 @@ async def test_a_cancellation_and_the_end_of_the_run_race_to_one_outcome(make_ap
 
 
 def test_compensation_goes_on_after_a_crash_and_is_not_repeated(make_app: Apps):
+    """Covers: A14"""
     ran: list[str] = []
 
     def program(hangs_in: str):
@@ -384,6 +388,7 @@ def test_compensation_goes_on_after_a_crash_and_is_not_repeated(make_app: Apps):
 
 
 async def test_cancelling_the_caller_of_a_direct_call_does_not_cancel_the_run(make_app: Apps):
+    """Covers: H1"""
     app = make_app()
     release = asyncio.Event()
 

@@ -213,6 +213,7 @@ async def test_a_conflicting_child_is_an_error_in_its_parent(app):
 
 
 def test_children_go_on_after_a_crash_and_start_once(make_app: Apps):
+    """Covers: A13"""
     ran: list[str] = []
 
     def program(deadly: bool):

@@ -60,6 +60,7 @@ async def test_a_queued_run_is_paused_and_not_taken(make_app: Apps):
 
 
 async def test_a_suspended_run_is_paused_and_keeps_what_arrives(make_app: Apps):
+    """Covers: F9"""
     app = make_app()
 
     @app.workflow(id="asks")
@@ -108,6 +109,7 @@ async def test_resuming_what_is_not_paused_changes_nothing(make_app: Apps):
 
 
 async def test_a_pause_may_be_taken_back_before_it_happens(make_app: Apps):
+    """Covers: F9"""
     app = make_app()
     two, gate, ran = two_steps(app)
     async with app:
@@ -183,7 +185,7 @@ async def test_only_what_failed_or_was_set_aside_is_retried(make_app: Apps):
     async with app:
         gate.set()
         await handle.result()
-    with pytest.raises(RunNotOpen, match="'two' is succeeded"):
+    with pytest.raises(RunNotOpen, match="'two' has succeeded"):
         await app.runs.retry("two")
 
 
@@ -223,7 +225,7 @@ async def test_a_run_that_failed_and_that_nobody_awaits_is_logged(make_app: Apps
         raise LookupError("no such order")
 
     async with app:
-        await run.start()
+        _ = await run.start()
         await state(app, "run", "failed")
     assert "run 'run' of app failed: LookupError: no such order" in caplog.text
 

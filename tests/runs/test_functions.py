@@ -98,6 +98,8 @@ def test_a_plain_workflow_is_called_from_plain_code(tmp_path):
 
 
 async def test_a_plain_workflow_called_plainly_on_a_loop_is_refused(app):
+    """Covers: H11"""
+
     @app.workflow
     def run() -> None: ...
 

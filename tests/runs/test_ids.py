@@ -133,6 +133,7 @@ def test_a_template_that_names_an_unknown_argument_is_refused_when_it_is_declare
 
 
 async def test_other_arguments_under_one_id_are_a_mismatch(app):
+    """Covers: F2"""
     counted, ran = counting(app, id="order-{x}")
     assert await counted(1, "a") == 1
     with pytest.raises(InputMismatch, match=r"'order-1' was started with other arguments .*on_conflict='attach'"):
@@ -153,6 +154,8 @@ async def test_a_mismatch_may_be_attached_to(app):
 
 
 async def test_an_id_of_another_workflow_is_a_conflict_also_to_attach(app):
+    """Covers: F2"""
+
     @app.workflow(id="same")
     async def one() -> int:
         return 1
@@ -182,6 +185,7 @@ async def test_ids_are_unique_within_an_application_not_across(make_app: Apps):
 
 
 async def test_calls_of_one_id_at_once_are_one_run(app):
+    """Covers: F1"""
     counted, ran = counting(app, id="one")
     assert await asyncio.gather(*(counted() for _ in range(20))) == [1] * 20
     assert ran == [1]
@@ -196,6 +200,8 @@ async def test_arguments_that_do_not_fit_are_refused_before_anything_is_stored(a
 
 
 async def test_a_step_id_twice_in_a_run_is_refused(app):
+    """Covers: F18"""
+
     @app.task
     async def one() -> int:
         return 1
@@ -206,3 +212,20 @@ async def test_a_step_id_twice_in_a_run_is_refused(app):
 
     with pytest.raises(UsageError, match="step id 'same' is used twice"):
         await twice()
+
+
+async def test_a_new_optional_argument_by_name_changes_no_id(make_app):
+    """Parents diverged at children whose workflow had got one."""
+
+    def ids_of(app):
+        return app.workflows["order"].id_for(1)
+
+    before, after = make_app(), make_app()
+
+    @before.workflow(name="order")
+    async def order_of_old(number: int) -> None: ...
+
+    @after.workflow(name="order")
+    async def order_of_new(number: int, *, express: bool = False) -> None: ...
+
+    assert ids_of(before) == ids_of(after)

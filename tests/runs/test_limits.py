@@ -126,6 +126,7 @@ def test_limits_that_cannot_be_are_refused(app, limit):
 
 
 async def test_asyncio_timeouts_in_a_body_are_durable(make_app: Apps):
+    """Covers: H4"""
     clock = VirtualClock()
     app = make_app(clock=clock)
 

@@ -15,6 +15,7 @@ STRICT_FLAGS = ("-W", "error", "-X", "dev")
 
 
 def test_a_module_level_application_works_under_several_loops(make_app: Apps):
+    """Covers: H11"""
     app = make_app()
     ran: list[int] = []
 
@@ -60,6 +61,7 @@ def test_a_run_that_one_loop_left_goes_on_in_the_next(make_app: Apps):
 
 
 def test_an_application_works_under_uvloop(make_app: Apps):
+    """Covers: H11"""
     uvloop = pytest.importorskip("uvloop", reason="comes with the extra `fast`, everywhere but on Windows")
     app = make_app()
 
@@ -84,6 +86,7 @@ def test_an_application_works_under_uvloop(make_app: Apps):
 
 
 def test_two_loops_in_two_threads_share_an_application(make_app: Apps):
+    """Covers: H11"""
     app = make_app()
     ran: list[int] = []
 
@@ -213,6 +216,7 @@ asyncio.run(main())
     ids=["once", "twice", "plain", "both", "sync", "worker", "suspended", "unstopped worker", "exit", "unused"],
 )
 def test_nothing_is_said_at_exit_with_warnings_as_errors(file, end):
+    """Covers: H15"""
     import textwrap
 
     code = textwrap.dedent(QUIET) + "\n" + end + "\nnote('end')\n"

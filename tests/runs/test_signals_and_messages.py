@@ -41,6 +41,7 @@ async def test_a_signal_may_be_rebuilt_to_a_type(app):
 
 @pytest.mark.parametrize("when", ["before the run", "before the wait", "while it waits"])
 async def test_a_signal_may_come_at_any_time(make_app: Apps, when):
+    """Covers: F12"""
     app = make_app()
     go = asyncio.Event()
 
@@ -81,6 +82,8 @@ async def test_waiting_again_returns_the_same(app):
 
 
 async def test_many_who_complete_at_once_have_one_winner(app):
+    """Covers: F11"""
+
     @app.workflow(id="asks")
     async def asks() -> int:
         return await app.signal("answer")
@@ -149,6 +152,7 @@ async def test_messages_are_received_in_order_each_once(make_app: Apps):
 
 
 async def test_a_message_sent_twice_under_one_id_is_one(make_app: Apps):
+    """Covers: F21"""
     app = make_app()
     reads = reader(app, 3)
     handle = await reads.start()
@@ -189,13 +193,15 @@ async def test_branches_that_wait_for_one_name_are_served_in_order(make_app: App
 
 
 async def test_a_message_needs_a_run_that_has_not_ended(app):
+    """Covers: F5"""
+
     @app.workflow(id="done")
     async def done() -> None: ...
 
     with pytest.raises(RunNotFound):
         await app.send("done", "news")
     await done()
-    with pytest.raises(RunNotOpen, match="'done' is succeeded"):
+    with pytest.raises(RunNotOpen, match="'done' has succeeded"):
         await app.send("done", "news")
 
 
@@ -221,6 +227,8 @@ async def test_workflows_send_to_each_other(make_app: Apps):
 
 
 def test_messages_outlive_a_crash_and_are_not_received_twice(make_app: Apps):
+    """Covers: A12"""
+
     def program(dies_after: int):
         app = make_app()
 
@@ -251,6 +259,7 @@ def test_messages_outlive_a_crash_and_are_not_received_twice(make_app: Apps):
 
 
 async def test_unread_messages_stay_when_a_run_continues_as_new(make_app: Apps):
+    """Covers: A16"""
     app = make_app()
 
     @app.workflow(id="forever")

@@ -49,6 +49,7 @@ async def test_a_client_executes_no_run_that_it_only_started(make_app: Apps):
 
 
 async def test_a_second_start_attaches(make_app: Apps):
+    """Covers: F21"""
     app = make_app()
     doubles = doubling(app)
     first, second = await doubles.start(1), await doubles.start(1)
@@ -86,6 +87,7 @@ async def test_a_delayed_start_waits_for_its_time(make_app: Apps, way):
 
 
 async def test_options_of_a_start_are_checked(app):
+    """Covers: D7"""
     doubles = doubling(app)
     soon = datetime.now(UTC)
     wrong = (
@@ -117,6 +119,7 @@ async def test_an_option_that_is_a_parameter_goes_to_the_function(make_app: Apps
 
 
 async def test_a_run_of_a_version_waits_for_a_worker_of_that_version(make_app: Apps):
+    """Covers: G8, G12"""
     client, old, new = make_app(), make_app(), make_app()
     handle = await doubling(client, version="2").start(1)
     doubling(old, version="1")
@@ -156,6 +159,7 @@ async def test_a_run_of_a_group_waits_for_a_worker_of_that_group(make_app: Apps)
 
 
 async def test_a_run_of_an_unknown_workflow_stays_queued(make_app: Apps):
+    """Covers: G9"""
     client, worker = make_app(), make_app()
     handle = await doubling(client).start(1)
 
@@ -171,6 +175,7 @@ async def test_a_run_of_an_unknown_workflow_stays_queued(make_app: Apps):
 
 
 async def test_waiting_for_a_run_that_nobody_can_take_warns_once_with_the_command(make_app: Apps, monkeypatch, caplog):
+    """Covers: G9"""
     monkeypatch.setattr(handles, "NO_WORKER_SECONDS", 0.05)
     client = make_app()
     handle = await doubling(client).start(1)

@@ -40,7 +40,7 @@ async def test_each_call_that_was_never_awaited_is_told_with_its_line(app, told)
         lines["charge"] = line_here() + 1
         charge(1)
         lines["sleep"] = line_here() + 1
-        durable.sleep.aio(5)
+        durable.sleep.aio(5)  # type: ignore[unused-coroutine]
         lines["child"] = line_here() + 1
         forgotten = child()  # noqa: F841 - that is the mistake
         return 1

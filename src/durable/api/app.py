@@ -8,7 +8,9 @@ import os
 import secrets
 import sys
 import weakref
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
@@ -16,7 +18,16 @@ from durable.api.body import perform
 from durable.api.context import GeneratorContext
 from durable.api.durations import Duration, optional_ms
 from durable.api.handles import RunHandle
-from durable.api.options import Defaults, check_clock, check_codec, engine_options, task_options
+from durable.api.options import (
+    TASK_OPTIONS,
+    Defaults,
+    check_clock,
+    check_codec,
+    check_names,
+    engine_options,
+    task_options,
+)
+from durable.api.overrides import Override, override
 from durable.api.portal import Portal
 from durable.api.runs import Runs
 from durable.api.signatures import Signature
@@ -30,7 +41,6 @@ from durable.core import ids
 from durable.core.places import message_place, promise_place
 from durable.core.records import Kind, Queue, signal_id
 from durable.errors import RunNotFound, RunNotOpen, UsageError
-from durable.runtime.callers import conflict_of
 from durable.runtime.clock import Clock, SystemClock
 from durable.runtime.engine import Engine
 from durable.runtime.scope import BodyScope, current
@@ -42,6 +52,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_DB = "durable.db"
+
+WORKFLOW_OPTIONS = ("id", "name", "version", "group", "timeout", "deadline")
 
 
 class Workflow:
@@ -147,6 +159,7 @@ class Workflow:
         """
         if fn is not None:
             return self._add_task(fn, {})
+        check_names("task", options, ("name", *TASK_OPTIONS))
         return lambda function: self._add_task(function, options)
 
     def _add_task(self, fn: Callable[..., Any], options: dict[str, Any]) -> Task[Any, Any]:
@@ -200,6 +213,7 @@ class Workflow:
         """
         if fn is not None:
             return self._add_workflow(fn)
+        check_names("workflow", options, WORKFLOW_OPTIONS)
         return lambda function: self._add_workflow(function, **options)
 
     def _add_workflow(
@@ -260,6 +274,51 @@ class Workflow:
             raise UsageError(f"application {self.name!r} uses its database already: call use_db() first of all")
         self._make_store = store_maker(db, self.codec)
         self._db = db
+
+    @contextmanager
+    def rehomed(self, db: object, *, clock: Clock | None = None, **options: Any) -> Iterator[None]:
+        """Keep runs in another database, under another clock, until the end of the block; for tests.
+
+        What the application executes meanwhile has nothing to do with what it executed before, and is let go at the
+        end. `durable.testing.rehome` gives it the store and the clock of a test.
+
+        Args:
+            db: A path, a URL or a store.
+            clock: The source of time; default: the one it has.
+            options: Fields of `EngineOptions` that are to differ.
+
+        Raises:
+            UsageError: `db` or `clock` is none.
+        """
+        make_store = store_maker(db, self.codec)
+        home = self._db, self._make_store, self.clock, self._options, self._engines, self.portal
+        self.clock = self.clock if clock is None else check_clock(clock)
+        self._options = replace(self._options, **options)
+        self._db, self._make_store = db, make_store
+        self._engines = weakref.WeakKeyDictionary()
+        self.portal = Portal(self.name, self.stop)
+        try:
+            yield
+        finally:
+            self.portal.stop()
+            for engine in list(self._engines.values()):
+                engine.abandon()
+            self._db, self._make_store, self.clock, self._options, self._engines, self.portal = home
+
+    def override(self, task: Task[..., Any] | str, fake: Callable[..., Any]) -> Override:
+        """Execute another function in place of a task's, for tests: `with wf.override(charge, fake):`.
+
+        It decorates functions as well. The step stays what it is: its name, retries, time limits and record. Entered
+        where the application is executed, the fake also answers calls outside of runs.
+
+        Args:
+            task: A task of this application, or its name.
+            fake: What to call instead: `async def`, `def`, or a mock. It must take the arguments that the task takes.
+
+        Raises:
+            UsageError: there is no such task here, or the fake cannot be called as the task is.
+        """
+        return override(self._tasks, self.name, task, fake)
 
     def fresh_id(self, name: str) -> str:
         """Return an id that no run has."""
@@ -387,10 +446,7 @@ class Workflow:
         engine = await self._engine()
         outcome = await engine.submit(start)
         if isinstance(outcome, Existing):
-            conflict = conflict_of(outcome.record, start)
-            same_workflow = outcome.record.queue.workflow == start.queue.workflow
-            if conflict is not None and not (attach and same_workflow):
-                raise conflict
+            await engine.callers.check_same(outcome.record, start, attach=attach)
 
     # Life -----------------------------------------------------------------------------------------------------------
 

@@ -85,13 +85,13 @@ class _Time:
     def __call__(self) -> float:
         """Return seconds since the epoch; called again after a crash, the same call returns the first value.
 
-        Outside a run, and in tasks, this is `time.time()`.
+        In a task this is the time of the application's clock, outside a run `time.time()`.
         """
         scope = current.get()
-        if not isinstance(scope, BodyScope):
-            return time_module.time()
-        act = scope.activation
-        return float(act.value("time", lambda: act.host.clock.now_ms() / 1000))
+        if isinstance(scope, BodyScope):
+            act = scope.activation
+            return float(act.value("time", lambda: _run_time(act)))
+        return time_module.time() if scope is None else _clock_time(scope)
 
     async def aio(self) -> float:
         """Return seconds since the epoch; see `durable.time`."""
@@ -111,14 +111,24 @@ class _Now:
                 one, but another machine may show it in another zone.
         """
         scope = current.get()
-        if not isinstance(scope, BodyScope):
-            return datetimes.datetime.now(tz)
-        act = scope.activation
-        return datetimes.datetime.fromtimestamp(float(act.value("now", lambda: act.host.clock.now_ms() / 1000)), tz)
+        if isinstance(scope, BodyScope):
+            act = scope.activation
+            return datetimes.datetime.fromtimestamp(float(act.value("now", lambda: _run_time(act))), tz)
+        return datetimes.datetime.now(tz) if scope is None else datetimes.datetime.fromtimestamp(_clock_time(scope), tz)
 
     async def aio(self, tz: datetimes.tzinfo | None = None) -> datetimes.datetime:
         """Return the current time; see `durable.now`."""
         return self(tz)
+
+
+def _run_time(act: Activation) -> float:
+    """Return the time of a run, which does not decrease although the machine's clock may."""
+    return max(act.host.clock.now_ms(), act.journal.last_at) / 1000
+
+
+def _clock_time(scope: TaskScope) -> float:
+    """Return the time of the clock that a task's run is executed under, which is the machine's but in tests."""
+    return scope.operation.act.host.clock.now_ms() / 1000
 
 
 sleep = _Sleep()

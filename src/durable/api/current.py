@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from durable.api.body import body_scope, perform
@@ -150,7 +150,7 @@ def map(task: Callable[[T], Any], items: Iterable[T], *, limit: int = 20) -> Any
         UsageError: called outside a workflow body, with what is no function or no items, or `limit` is below 1.
     """
     if not callable(task):
-        raise UsageError(f"durable.map(task={task!r}): expected a task, a child workflow or an async function")
+        raise UsageError(f"durable.map(task={task!r}): {_MAPS}")
     if type(limit) is not int or limit < 1:
         raise UsageError(f"durable.map(limit={limit!r}): expected a whole number of at least 1")
     if isinstance(items, (set, frozenset)):
@@ -163,14 +163,20 @@ def map(task: Callable[[T], Any], items: Iterable[T], *, limit: int = 20) -> Any
     return perform(scope, "durable.map", lambda act: _map(act, task, list(items), limit))
 
 
+_MAPS = "expected a task, a child workflow or an async function"
+
+
 async def _map(act: Activation, task: Callable[[T], Any], items: list[T], limit: int) -> list[Any]:
-    call: Callable[[T], Awaitable[Any]] = getattr(task, "in_body", task)
+    call: Callable[[T], Any] = getattr(task, "in_body", task)
     results: list[Any] = [None] * len(items)
     waiting = iter(enumerate(items))
 
     async def work() -> None:
         for index, item in waiting:
-            results[index] = await call(item)
+            answer = call(item)
+            if not inspect.isawaitable(answer):
+                raise UsageError(f"durable.map() was given {task!r}, which returned a {type(answer).__name__}: {_MAPS}")
+            results[index] = await answer
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -54,4 +54,9 @@ def moment_ms(at: datetime, name: str = "at") -> int:
         raise TypeError(f"{name}={at!r} is a {type(at).__name__}: expected a datetime with a time zone")
     if at.utcoffset() is None:
         raise ValueError(f"{name}={at!r} has no time zone: pass datetime.now(timezone.utc) + … or set tzinfo")
-    return math.ceil(at.timestamp() * 1000)
+    return min(math.ceil(at.timestamp() * 1000), MS_MAX)
+
+
+def from_now_ms(now: int, duration_ms: int) -> int:
+    """Return the moment that long from now, in milliseconds; the last second of year 9999 at most."""
+    return min(now + duration_ms, MS_MAX)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from durable.api.body import body_scope
 from durable.api.durations import Duration, optional_ms
 from durable.core.records import RunRecord, RunState
 from durable.errors import RunNotFound
@@ -70,12 +69,17 @@ class RunHandle(Generic[R]):
             Exception: what the run failed with, with its own type.
         """
         limit_ms = optional_ms(timeout, "timeout")
-        if isinstance(current.get(), BodyScope):
-            scope = body_scope("handle.result()")
-            async with asyncio.timeout(None if limit_ms is None else limit_ms / 1000):
-                return await ChildOperation(scope.activation, self._spec, self.id, None)  # type: ignore[no-any-return]
-        async with asyncio.timeout(None if limit_ms is None else limit_ms / 1000):
-            return value_of(await self._ended())  # type: ignore[no-any-return]
+        limit = asyncio.timeout(None if limit_ms is None else limit_ms / 1000)
+        try:
+            async with limit:
+                scope = current.get()
+                if isinstance(scope, BodyScope):
+                    return await ChildOperation(scope.activation, self._spec, self.id, None)  # type: ignore[no-any-return]
+                return value_of(await self._ended())  # type: ignore[no-any-return]
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # the run failed with one
+            raise TimeoutError(f"run {self.id!r} had not ended after {timeout}; it goes on") from error
 
     async def _ended(self) -> Ended:
         engine = await self._app._engine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from durable.api.durations import Duration, optional_ms
@@ -11,6 +12,8 @@ from durable.core.retry import RETRIES_MAX, TaskOptions
 from durable.errors import UsageError
 from durable.runtime.clock import Clock
 from durable.runtime.engine import EngineOptions
+
+TASK_OPTIONS = ("retries", "backoff", "timeout", "deadline", "retry_on", "give_up_on", "at_most_once", "check_args")
 
 
 class Defaults:
@@ -63,6 +66,21 @@ def engine_options(*, slots: int, task_threads: int, history_max: int, cache_run
     )  # fmt: skip
 
 
+def check_names(decorator: str, options: Iterable[str], known: tuple[str, ...]) -> None:
+    """Check that these are options of `@wf.task` or `@wf.workflow`.
+
+    Raises:
+        UsageError: one is not; says which there are, and which was meant.
+    """
+    for name in options:
+        if name not in known:
+            from difflib import get_close_matches  # noqa: PLC0415 - only for this message
+
+            like = get_close_matches(name, known, n=1)
+            meant = f" (did you mean {like[0]}=?)" if like else ""
+            raise UsageError(f"@wf.{decorator}({name}=…): no such option{meant}; there are: {', '.join(known)}")
+
+
 def check_retries(retries: object, what: str = "retries") -> int:
     """Return a number of retries.
 
@@ -107,13 +125,16 @@ def check_codec(codec: object) -> Codec:
     return cast(Codec, codec)
 
 
+_CLOCK = ("now_ms", "has_come", "ring_at", "look_later", "hold_while")
+
+
 def check_clock(clock: object) -> Clock:
     """Return a clock.
 
     Raises:
         UsageError: it has not the methods of one.
     """
-    if isinstance(clock, type) or not all(callable(getattr(clock, name, None)) for name in ("now_ms", "ring_at")):
+    if isinstance(clock, type) or not all(callable(getattr(clock, name, None)) for name in _CLOCK):
         raise UsageError(f"clock={clock!r}: expected a clock such as durable.testing.VirtualClock()")
     return cast(Clock, clock)
 

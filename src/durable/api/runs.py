@@ -30,7 +30,7 @@ class Event:
     position: int
     at: datetime
     kind: str
-    """task, timer, value, promise, child, start, message, call or run."""
+    """task, timer, value, signal, child, start, message, call or run."""
     status: str
     """ok, error, retry or begun."""
     name: str
@@ -153,7 +153,7 @@ class Runs:
         place = entry.step_id if entry.seq is None else str(entry.seq)
         value, error = self._content(record, entry)
         return Event(
-            entry.position, _moment(entry.at), entry.kind.name.lower(), entry.status.name.lower(), entry.name,
+            entry.position, _moment(entry.at), entry.kind.label, entry.status.name.lower(), entry.label,
             place or "", entry.attempt, entry.took / 1000, entry.note, value, error,
             _moment(entry.due_at) if entry.status is Status.RETRY else None,
         )  # fmt: skip

@@ -15,6 +15,7 @@ class Signature:
 
     def __init__(self, fn: Callable[..., Any], *, skip_first: bool = False) -> None:
         self._fn = fn
+        self._skips = skip_first
         parameters = list(inspect.signature(fn).parameters.values())
         if skip_first:
             parameters = parameters[1:]
@@ -22,7 +23,7 @@ class Signature:
         self._named = {
             p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY, p.POSITIONAL_ONLY)
         }
-        self._plain = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+        self._plain = all(p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in parameters)
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self._hints: dict[str, Any] | None = None
 
@@ -60,7 +61,8 @@ class Signature:
         try:
             return self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise UsageError(f"{what}{self._signature}: {error}") from None
+            hint = "; the first parameter of a generator is the context, which durable passes" if self._skips else ""
+            raise UsageError(f"{what}{self._signature}: {error}{hint}") from None
 
     def canonical(self, bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments in one form for all ways to write a call: by name, without those equal to a default."""

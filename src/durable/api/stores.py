@@ -39,4 +39,12 @@ def _sqlite_maker(url: str) -> Callable[[], RunStore]:
     if not url.isprintable():
         raise UsageError(f"db={url!r}: a path with control characters or lone surrogates names no file")
     location = parse_url(url)
-    return lambda: SQLiteRunStore(location.path, durability=location.durability)
+    found: list[str] = []
+
+    def make() -> RunStore:
+        # One file for the life of the application, whatever becomes of the working directory.
+        if not found:
+            found.append(os.path.abspath(location.path))
+        return SQLiteRunStore(found[0], durability=location.durability)
+
+    return make

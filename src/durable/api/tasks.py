@@ -95,7 +95,7 @@ class Task(Generic[P, R]):
         scope = current.get()
         if isinstance(scope, BodyScope):
             return await self._operation(scope, args, kwargs, step_id)
-        result = self._fn(*self._bound, *args, **kwargs)
+        result = self.spec.fn(*self._bound, *args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
     def _in_thread(self, scope: BodyScope, args: Any, kwargs: Any, step_id: str | None) -> Any:
@@ -122,7 +122,7 @@ class AsyncTask(Task[P, R]):
         step_id = kwargs.pop("step_id", None)
         scope = current.get()
         if not isinstance(scope, BodyScope):
-            return self._fn(*self._bound, *args, **kwargs)  # type: ignore[no-any-return]
+            return self.spec.fn(*self._bound, *args, **kwargs)  # type: ignore[no-any-return]
         if scope.thread is not None:
             raise blocks(f"async task {self.name!r}", f"{self.name}.sync(...)")
         return called(scope, self._step(scope, args, kwargs, step_id), self.spec.name)
@@ -141,7 +141,7 @@ class AsyncTask(Task[P, R]):
             return self._in_thread(scope, args, kwargs, step_id)  # type: ignore[arg-type, no-any-return]
         if isinstance(scope, BodyScope) or running_loop() is not None:
             raise UsageError(f"{self.name}.sync() would block the event loop: await {self.name}(...)")
-        return asyncio.run(self._fn(*self._bound, *args, **kwargs))  # type: ignore[no-any-return]
+        return asyncio.run(self.spec.fn(*self._bound, *args, **kwargs))  # type: ignore[no-any-return]
 
 
 class PlainTask(Task[P, R]):
@@ -163,7 +163,7 @@ class PlainTask(Task[P, R]):
         step_id = kwargs.pop("step_id", None)
         scope = current.get()
         if not isinstance(scope, BodyScope):
-            return self._fn(*self._bound, *args, **kwargs)  # type: ignore[no-any-return]
+            return self.spec.fn(*self._bound, *args, **kwargs)  # type: ignore[no-any-return]
         if scope.thread is None:
             raise UsageError(
                 f"plain task {self.name!r} was called in an async workflow, where it would block the event loop: "
@@ -182,7 +182,7 @@ class PlainTask(Task[P, R]):
         step_id = kwargs.pop("step_id", None)
         scope = current.get()
         if not isinstance(scope, BodyScope):
-            return asyncio.to_thread(self._fn, *self._bound, *args, **kwargs)
+            return asyncio.to_thread(self.spec.fn, *self._bound, *args, **kwargs)
         if scope.thread is not None:
             raise blocks(f"{self.name}.aio()", f"{self.name}(...)")
         return called(scope, self._step(scope, args, kwargs, step_id), self.spec.name)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from durable.api.body import blocks, body_scope, called, running_loop
-from durable.api.durations import Duration, moment_ms, to_ms
+from durable.api.durations import Duration, from_now_ms, moment_ms, to_ms
 from durable.api.handles import RunHandle, value_of
 from durable.api.signatures import Signature
 from durable.core import ids
@@ -77,7 +77,7 @@ class WorkflowFunction(Generic[P, R]):
         if run_id is None:
             run_id = self._id_for(bound, digest)
         now = self._app.clock.now_ms()
-        deadline_at = None if self._deadline_ms is None else now + self._deadline_ms
+        deadline_at = None if self._deadline_ms is None else from_now_ms(now, self._deadline_ms)
         start = Start(self.spec.queue, run_id, data, digest, note, deadline_at=deadline_at)
         return self._seal(start) if run_id else start
 
@@ -168,14 +168,18 @@ class WorkflowFunction(Generic[P, R]):
         scope = current.get()
         if isinstance(scope, BodyScope):
             if scope.thread is None:
-                raise UsageError(f"workflow {self.name!r} would block the event loop here: await {self.name}.aio(...)")
+                raise self._would_block()
             return scope.thread.ask(  # type: ignore[no-any-return]
                 lambda: self._child(scope.activation, run_id, args, kwargs)
             )
         self._refuse_in_task()
         if running_loop() is not None:
-            raise UsageError(f"workflow {self.name!r} would block the event loop here: await {self.name}.aio(...)")
+            raise self._would_block()
         return self._app.portal.call(lambda: self._direct(run_id, args, kwargs, attach=attach))
+
+    def _would_block(self) -> UsageError:
+        awaitable = f"{self.name}.aio(...)" if self.spec.body is Body.PLAIN else f"{self.name}(...)"
+        return UsageError(f"workflow {self.name!r} would block the event loop here: await {awaitable}")
 
     def sync(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the workflow from plain code, or as a child of a plain workflow, and block until it has ended."""
@@ -308,8 +312,8 @@ class Launch(Generic[P, R]):
         else:
             start = workflow._child_start(run_id, args, kwargs, parent)
         now = app.clock.now_ms()
-        due_at = now + self._delay_ms if self._delay_ms is not None else self._at_ms
-        deadline_at = start.deadline_at if self._deadline_ms is None else now + self._deadline_ms
+        due_at = self._at_ms if self._delay_ms is None else from_now_ms(now, self._delay_ms)
+        deadline_at = start.deadline_at if self._deadline_ms is None else from_now_ms(now, self._deadline_ms)
         return start._replace(due_at=due_at, tags=self._tags, deadline_at=deadline_at)
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]:
@@ -379,6 +383,11 @@ def body_kind(fn: Callable[..., Any]) -> Body:
     if inspect.iscoroutinefunction(fn):
         return Body.ASYNC
     if inspect.isgeneratorfunction(fn):
+        if not inspect.signature(fn).parameters:
+            raise UsageError(
+                f"generator workflow {fn.__qualname__!r} takes nothing: its first parameter is the context, as in "
+                "def flow(ctx, order): x = yield ctx.run(charge, order)"
+            )
         return Body.GENERATOR
     if not inspect.isfunction(fn) and not inspect.ismethod(fn):
         raise UsageError(

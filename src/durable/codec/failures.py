@@ -12,7 +12,6 @@ not loaded here, or cannot be made this way, becomes a `TaskError` with its name
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import BuiltinFunctionType, ClassMethodDescriptorType, GetSetDescriptorType, MemberDescriptorType
@@ -22,6 +21,7 @@ import msgspec
 
 from durable.codec.leaves import read_text, tag_text
 from durable.codec.refusal import Refused
+from durable.codec.tracebacks import TRACEBACK, traceback_text
 from durable.errors import TaskError
 
 Json = Any
@@ -34,12 +34,10 @@ MESSAGE_CHARS: Final = 8_000
 SMALL_CHARS: Final = 1_000
 NOTE_CHARS: Final = 2_000
 NOTES_MAX: Final = 20
-FRAMES_MAX: Final = 20
 TRACEBACK_CHARS: Final = 16_000
 ATTRIBUTES_MAX: Final = 50
 PART_BYTES: Final = 32_768  # one argument or attribute, encoded
 
-TRACEBACK: Final = "__durable_traceback__"
 _NOT_STATE: Final = frozenset({"__notes__", TRACEBACK})
 # The object whose attribute was missing: it may be anything, and the message names what matters.
 _NOT_MEMBERS: Final = frozenset({"obj", "args", "message", "exceptions"})
@@ -100,7 +98,7 @@ class Recorder:
             "details": self._details(error),
             "state": dict(self._state(error)),
             "notes": list(notes_of(error)),
-            "traceback": tag_text(traceback_text(error)) if self._walk.tracebacks else "",
+            "traceback": tag_text(capped(traceback_text(error), TRACEBACK_CHARS)) if self._walk.tracebacks else "",
             "suppress": error.__suppress_context__,
         }
         record |= {key: part for key, part in optional.items() if part}
@@ -293,16 +291,6 @@ def notes_of(error: BaseException) -> Iterator[Json]:
     for note in notes[:NOTES_MAX] if isinstance(notes, list | tuple) else ():
         if isinstance(note, str):
             yield tag_text(capped(note, NOTE_CHARS))
-
-
-def traceback_text(error: BaseException) -> str:
-    """Return the recorded traceback of a rebuilt exception, and the frames that it went through since."""
-    before = vars(error).get(TRACEBACK, "")
-    try:
-        frames = "".join(traceback.format_tb(error.__traceback__, limit=-FRAMES_MAX))
-    except Exception:  # noqa: BLE001 - it reads source files, and a loader may raise anything
-        frames = ""
-    return capped((before if isinstance(before, str) else "") + frames, TRACEBACK_CHARS)
 
 
 def shown_name(name: str) -> str:

@@ -35,7 +35,7 @@ from durable.runtime import strict
 from durable.runtime.arrivals import CANCEL, Arrival, Arrivals
 from durable.runtime.endings import Ended, Ending
 from durable.runtime.frontier import Frontier
-from durable.runtime.interruptions import ONCE_MORE, Interruptions
+from durable.runtime.interruptions import CLEANED_UP, ONCE_MORE, Interruptions
 from durable.runtime.loop import BodyLoop, BodyTimerHandle
 from durable.runtime.outbox import Call, Outbox, Request, answers_of
 from durable.runtime.scope import BodyScope, Evicted, current
@@ -87,9 +87,7 @@ _PRODUCTIVE: Final = (Phase.AT_WORK, Phase.DECIDED)
 class Activation:
     """A body that executes, and everything that is between it and the store."""
 
-    def __init__(
-        self, host: Host, spec: WorkflowSpec, run: RunRecord, entries: list[Entry], pending: Pending
-    ) -> None:
+    def __init__(self, host: Host, spec: WorkflowSpec, run: RunRecord, entries: list[Entry], pending: Pending) -> None:
         self.host = host
         self.spec = spec
         self.run = run
@@ -129,6 +127,8 @@ class Activation:
         self._closing = False
         """The body has ended, and its branches were cancelled."""
         self._release_at: int | None = None
+        limit = host.options.pump_seconds
+        self._pump_seconds = PUMP_SECONDS if limit is None else limit
         self.root: asyncio.Task[Any] = self._launch()
 
     def _launch(self) -> asyncio.Task[Any]:
@@ -179,6 +179,8 @@ class Activation:
         seq = self.frontier.number_value()
         label = f"value of durable.{name}()"
         host = self.host
+        if host.options.on_step is not None:
+            host.options.on_step(self, Kind.VALUE, name, seq)
         place = step_place(host.app, self.run_id, self.run.continuation, seq) if host.binds_values else b""
         try:
             entry = self.journal.take_value(seq, name)
@@ -256,13 +258,16 @@ class Activation:
         assert entry is not None
         if entry.kind is Kind.RUN:
             self.journal.take_any()
-            self._interrupt(entry.name, entry.note)
+            if entry.attempt != CLEANED_UP:
+                self._interrupt(entry.name, entry.note)
             return True
         try:
             return self.frontier.replay(entry)
         except NonDeterminismError as error:
             self.halt(error)
             return True
+        except Evicted:
+            return True  # halted already, with the reason
 
     def _go_live(self) -> None:
         self.live = True
@@ -323,11 +328,13 @@ class Activation:
         if not self.interruptions.may_come(name):
             return
         note = arrival.data.decode("utf-8", "replace")
-        self._append(Kind.RUN, Status.OK, name=name, note=note)
-        self.arrivals.cancel_waits = self.arrivals.cancel_waits and name != CANCEL
+        again = name == CANCEL and note != ONCE_MORE and self.interruptions.cleans_up
+        self._append(Kind.RUN, Status.OK, name=name, note=note, attempt=CLEANED_UP if again else 0)
         if name == CANCEL:
+            self.arrivals.cancel_waits = False
             self.interruptions.recorded_at(self.journal.position - 1)
-        self._interrupt(name, note)
+        if not again:
+            self._interrupt(name, note)
 
     def _interrupt(self, name: str, reason: str) -> None:
         self.interruptions.came(name, reason)
@@ -354,7 +361,7 @@ class Activation:
         if not self._may_go_on():
             return
         self._then = _GO_ON  # what was decided before does not hold once something more is applied
-        until = perf_counter() + PUMP_SECONDS
+        until = perf_counter() + self._pump_seconds
         try:
             while self.loop.is_blocked or self._pump(until):
                 if self.computing:
@@ -381,10 +388,13 @@ class Activation:
                 done = self.loop.pump(until)
         else:
             done = self.loop.pump(until)
-        if perf_counter() - (until - PUMP_SECONDS) > SLOW_PUMP_SECONDS:
+        seconds = perf_counter() - (until - self._pump_seconds)
+        if seconds > SLOW_PUMP_SECONDS:
             logger.warning(
-                "run %r kept its worker's loop for over a second: %s", self.run_id, self._where("it stands at")
-            )
+                "run %r kept its worker's loop for %.1f s, and all other runs with it, before it came to %s: move what "
+                "computes or blocks into a task, a plain (def) one for what blocks",
+                self.run_id, seconds, self._places() or "its end",
+            )  # fmt: skip
         return done
 
     def _hand_over(self) -> None:
@@ -515,11 +525,12 @@ class Activation:
             return  # `_wait` asks for another ring where one is needed
         clock = self.host.clock
         self.frontier.ring(clock.has_come)
-        if self.run.deadline_at is not None and clock.has_come(self.run.deadline_at):
+        at = self.run.deadline_at
+        if at is not None and clock.has_come(at) and self.interruptions.passes("deadline"):
             self.arrivals.request("deadline")
         if self.spec.timeout_ms is not None:
             spent = self.run.active_ms + clock.now_ms() - self.active_since
-            if spent >= self.spec.timeout_ms:
+            if spent >= self.spec.timeout_ms and self.interruptions.passes("timeout"):
                 self.arrivals.request("timeout")
         self.host.turn_soon(self)
 
@@ -623,16 +634,14 @@ class Activation:
         if self.computing or self.phase not in _PRODUCTIVE:
             return None
         leaves = self._then is not _GO_ON
-        # Only a timeout reads the active time, and an Advance without extras costs the store less.
-        counts = leaves and self.spec.timeout_ms is not None
-        active_ms = self.host.clock.now_ms() - self.active_since if counts else 0
-        entries, extras, self._calls = self.outbox.take(active_ms)
+        active_ms = self.host.clock.now_ms() - self.active_since if leaves else 0
+        entries, extras, self._calls = self.outbox.take()
         self._submitted = self.journal.position
         if leaves:
             self.phase = Phase.LEAVING
         if isinstance(self._then, Paused):
             self.arrivals.pause_requested = False  # obeyed; should it be refused and still wanted, we are told again
-        return Advance(self.run.key, self.host.worker_id, self.run.epoch, entries, self._then, extras)
+        return Advance(self.run.key, self.host.worker_id, self.run.epoch, entries, self._then, extras, active_ms)
 
     def stored(self, outcome: Outcome) -> None:
         """The store has accepted or refused what `take` returned: take note. `go_on` follows, once all is told."""
@@ -671,4 +680,7 @@ class Activation:
 
     def _where(self, text: str) -> str:
         """Return `text` with the line at which each branch stands."""
-        return "; ".join([text, *(f"{task.get_name()}: {place_of(task)}" for task in self.loop.open_tasks())])
+        return f"{text}; {self._places()}"
+
+    def _places(self) -> str:
+        return "; ".join(f"{task.get_name()}: {place_of(task)}" for task in self.loop.open_tasks())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core.records import RunRecord, RunState, Status
 from durable.errors import IdConflict, StoreError
-from durable.runtime.callers import conflict_of
+from durable.runtime.callers import WentOn, conflict_of
 from durable.runtime.steps import MISSING
 from durable.runtime.waits import CallOperation, ChildOperation
 from durable.store.operations import Answer, Existing, NotFound, NotOpen, Outcome, Start, Started
@@ -55,6 +55,8 @@ class Answers:
         # The parent goes on from the step that failed, so the child does too, unless that would repeat effects.
         try:
             refusal = await self._host.callers.go_on_after_failure(record)
+        except WentOn:
+            refusal = None
         except StoreError as error:
             refusal = error
         op.reviving = False

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from durable.core.failure import plan_restart, rewind_note
 from durable.core.places import result_place
 from durable.core.records import Entry, Kind, RunKey, RunRecord, RunState, Status
-from durable.errors import DecodeError, DurableError, IdConflict, InputMismatch, RunCancelled, RunFailed, RunSetAside
+from durable.errors import (
+    DecodeError,
+    IdConflict,
+    InputMismatch,
+    RunCancelled,
+    RunFailed,
+    RunSetAside,
+    StoreCorrupt,
+    StoreError,
+)
+from durable.runtime.differences import Arguments, apart, differing
 from durable.runtime.endings import Ended, for_callers, reason_of
 from durable.store.base import JOURNAL_PAGE_MAX
 from durable.store.operations import Existing, Mend, Outcome, Rewind, Start, Started
@@ -26,12 +37,18 @@ class Waiter:
     futures: list[asyncio.Future[Ended]] = field(default_factory=list)
 
 
+class WentOn(Exception):
+    """A run that had ended goes on: somebody let it, between two reads."""
+
+
 class Callers:
     """Starts runs for callers, lets failed ones go on, and tells how runs ended."""
 
     def __init__(self, host: Engine) -> None:
         self._host = host
         self._waiters: dict[RunKey, Waiter] = {}
+        self.starting = 0
+        """Direct calls whose runs may be claimed for us any moment."""
 
     # Direct calls ---------------------------------------------------------------------------------------------------
 
@@ -45,6 +62,7 @@ class Callers:
         host = self._host
         await host.ready()
         answer = host.committer.submit(start._replace(worker=host.worker_id))
+        self.starting += 1
         end: list[asyncio.Future[Ended]] = []
         # Whatever becomes of the caller meanwhile: a run that was claimed for us has to be executed. And its end may
         # come before the caller is awake.
@@ -54,26 +72,58 @@ class Callers:
             return await end[0]
         assert isinstance(outcome, Existing)
         record = outcome.record
-        conflict = conflict_of(record, start)
-        if conflict is not None and not (attach and record.queue.workflow == start.queue.workflow):
-            raise conflict
+        await self.check_same(record, start, attach=attach)
         return await self._go_on(record)
 
+    async def check_same(self, record: RunRecord, start: Start, *, attach: bool) -> None:
+        """Raise if a run that is there cannot stand for the one that was to be started.
+
+        Raises:
+            IdConflict: it is a run of another workflow, or with other arguments (unless `attach`).
+        """
+        conflict = conflict_of(record, start)
+        if isinstance(conflict, InputMismatch):
+            if not attach:
+                raise await self._explained(conflict, record, start)
+        elif conflict is not None:
+            raise conflict
+
+    async def _explained(self, conflict: InputMismatch, record: RunRecord, start: Start) -> InputMismatch:
+        """Return a mismatch that tells which arguments differ, if those of the run can be read."""
+        found = wanted = ""
+        # A run that continued as new has other arguments now than those that it was started with. What is stored so
+        # that nobody can read it does not go into a message either.
+        if not record.continuation and not self._host.binds_values:
+            with suppress(StoreError, DecodeError):
+                for first in await self._host.store.journal(record.key, 0, 1):
+                    found, wanted = differing(self._arguments(first.data, start), self._arguments(start.input, start))
+        return InputMismatch(record.run_id, found, wanted) if found != wanted else conflict
+
+    def _arguments(self, data: bytes, start: Start) -> Arguments:
+        host = self._host
+        spec = host.specs.get((start.queue.workflow, start.queue.version))
+        return host.codec.decode_arguments(data, label="arguments", annotations=spec.argument_types if spec else None)
+
     def _started(self, answered: asyncio.Future[Outcome], start: Start, end: list[asyncio.Future[Ended]]) -> None:
+        self.starting -= 1
         if answered.cancelled() or answered.exception() is not None:
             return
         outcome = answered.result()
         if isinstance(outcome, Started):
             end.append(self._await_end(outcome.record))
             self._host.claims.watch(outcome.record)
-            if outcome.record.key not in self._host.active:  # else: a second call at the same moment, told the same
+            # Not if the store thinks us dead, so that nobody owns it; nor at a second call at the same moment.
+            is_ours = outcome.record.owner == self._host.worker_id
+            key = outcome.record.key
+            if is_ours and key not in self._host.active and key not in self._host.claims.reserved:
                 self._host.activate_new(outcome, start)
 
     async def _go_on(self, record: RunRecord) -> Ended:
         if record.state is RunState.FAILED:
-            refusal = await self.go_on_after_failure(record)
-            if refusal is not None:
-                return Ended(RunState.FAILED, error=refusal)
+            with suppress(WentOn):
+                refusal = await self.go_on_after_failure(record)
+                if refusal is not None:
+                    return Ended(RunState.FAILED, error=refusal)
         elif record.state is RunState.SET_ASIDE:
             await self.mend(record)
         elif record.state.is_final:
@@ -125,7 +175,8 @@ class Callers:
     async def wait_for(self, record: RunRecord) -> Ended:
         """Return how a run ended that others may execute."""
         if record.state.is_final or record.state is RunState.SET_ASIDE:
-            return await self.ended(record)
+            with suppress(WentOn):
+                return await self.ended(record)
         ended = await self._await_end(record)
         if ended.state is RunState.SET_ASIDE and not isinstance(ended.error, RunSetAside):
             # A direct call gets the trouble itself; others get the same wherever the run was executed.
@@ -164,9 +215,14 @@ class Callers:
                 self.resolve(key, Ended(RunState.CANCELLED, error=error))
             elif record.state.is_final or record.state is RunState.SET_ASIDE:
                 # Those who wait now wait for this end; who comes while it is read may wait for another one.
-                waiter = self._waiters.pop(key)
+                # They wait on if it cannot be read now.
+                waiting = list(self._waiters[key].futures)
+                try:
+                    ended = await self._ended_or_why_not(record)
+                except WentOn:
+                    continue
                 self._host.claims.forget(key)
-                self._tell(waiter, await self._ended_or_why_not(record))
+                self._tell(waiting, ended)
 
     async def _ended_or_why_not(self, record: RunRecord) -> Ended:
         try:
@@ -179,11 +235,11 @@ class Callers:
         self._host.claims.forget(key)
         waiter = self._waiters.pop(key, None)
         if waiter is not None:
-            self._tell(waiter, ended)
+            self._tell(waiter.futures, ended)
         return waiter is not None
 
-    def _tell(self, waiter: Waiter, ended: Ended) -> None:
-        for future in waiter.futures:
+    def _tell(self, futures: list[asyncio.Future[Ended]], ended: Ended) -> None:
+        for future in futures:
             if not future.done():
                 future.set_result(ended)
 
@@ -194,21 +250,27 @@ class Callers:
             future.set_exception(error)
 
     async def ended(self, record: RunRecord) -> Ended:
-        """Return how a run ended, from its record and journal."""
+        """Return how a run ended, from its record and journal.
+
+        Raises:
+            WentOn: somebody has let it go on since the record was read.
+        """
         if record.state is RunState.SET_ASIDE:
             return Ended(record.state, error=RunSetAside(record.run_id, record.reason, record.detail))
+        if record.state is RunState.CANCELLED:
+            return Ended(record.state, error=RunCancelled(record.run_id, record.detail))
         host = self._host
         final = await host.store.last_entry(record.key)
         if final is None:
-            return Ended(record.state, error=DurableError(f"run {record.run_id!r} has no journal"))
+            raise StoreCorrupt(f"run {record.run_id!r} has no final entry: its journal was damaged on disk")
+        if (final.kind, final.name) != (Kind.RUN, "finish"):
+            raise WentOn
         place = result_place(host.app, record.run_id) if host.binds_values else b""
         if record.state is RunState.SUCCEEDED:
             spec = host.specs.get((record.queue.workflow, record.queue.version))
             result_type = spec.result_type if spec else Any
             value = host.codec.decode(final.data, result_type, label=f"result of run {record.run_id!r}", aad=place)
             return Ended(record.state, value)
-        if record.state is RunState.CANCELLED:
-            return Ended(record.state, error=RunCancelled(record.run_id, record.detail))
         error = host.codec.decode_error(final.data, aad=place)
         return Ended(record.state, error=for_callers(record.run_id, error))
 
@@ -218,5 +280,5 @@ def conflict_of(record: RunRecord, start: Start) -> IdConflict | None:
     if record.queue.workflow != start.queue.workflow:
         return IdConflict(record.run_id, record.queue.workflow, start.queue.workflow)
     if record.digest != start.digest:
-        return InputMismatch(record.run_id, record.note, start.note)
+        return InputMismatch(record.run_id, *apart(record.note, start.note))
     return None

@@ -1,4 +1,4 @@
-"""Finds out what this worker should execute: what is due in its lines, and the runs that it was asked for.
+"""Finds out what this worker should execute: what is due in its queues, and the runs that it was asked for.
 
 Everything that could mean "something is due" ends in `due` or in an alarm, and both lead to one claim at a time. A
 notification is only a hint: the alarm is set from the database after every claim, and a poll looks at it every second
@@ -11,18 +11,20 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from durable.core.records import Queue, RunKey, RunRecord
-from durable.errors import StoreError
+from durable.errors import OutcomeUnknown, StoreError
 from durable.runtime.clock import Alarm
-from durable.store.operations import Answer, Claim, Claimed, Outcome
+from durable.store.operations import Answer, Claim, Claimed, Outcome, Release
 
 if TYPE_CHECKING:
     from durable.runtime.engine import Engine
 
 logger = logging.getLogger("durable.worker")
+
+EMPTY_CLAIM_MS: Final = 50
+"""Time until something is claimed again that was due and that a claim did not get."""
 
 CLAIM_MAX: Final = 200
 """Runs in one claim."""
@@ -60,9 +62,10 @@ class Claims:
         self._wanted: set[RunKey] = set()
         self._claiming = False
         self._again = False
+        self._stock_wanted = False
         self._alarm: tuple[int, Alarm] | None = None
-        self._poll_handle: asyncio.TimerHandle | None = None
-        self._expire_handle: asyncio.TimerHandle | None = None
+        self._poll_alarm: Alarm | None = None
+        self._expire_alarm: Alarm | None = None
         self._stopped = False
         self._looked_at = 0.0
         self._changed_at = 0.0
@@ -79,14 +82,14 @@ class Claims:
         self._expire_soon(0.0)
 
     async def serve(self, queues: tuple[Queue, ...]) -> None:
-        """Claim from these lines from now on."""
+        """Claim from these queues from now on."""
         self._queues = queues
         await self.resume()
 
     async def resume(self) -> None:
         """Say what this worker claims, and claim it."""
         if self._queues:
-            await self._host.store.register(replace(self._host.worker, queues=self._queues))
+            await self._host.say_what_is_claimed(self._queues)
         self._wanted.update(self._watched)
         self.poll()
         self._claim_soon()
@@ -94,9 +97,9 @@ class Claims:
     def stop(self) -> None:
         """Claim nothing any more."""
         self._stopped = True
-        for handle in (self._poll_handle, self._expire_handle):
-            if handle is not None:
-                handle.cancel()
+        for alarm in (self._poll_alarm, self._expire_alarm):
+            if alarm is not None:
+                alarm.cancel()
         if self._alarm is not None:
             self._alarm[1].cancel()
             self._alarm = None
@@ -199,7 +202,7 @@ class Claims:
         self._claim()
 
     def ride(self) -> None:
-        """Claim with the batch that is about to be written, if this worker serves lines and is not claiming anyway."""
+        """Claim with the batch that is about to be written, if this worker serves queues and is not claiming anyway."""
         if self._queues and not self._claiming and not self._stopped:
             self._claim()
 
@@ -223,9 +226,11 @@ class Claims:
 
     def _claimed(self, future: asyncio.Future[Outcome], limit: int) -> None:
         self._claiming = False
+        error = None if future.cancelled() else future.exception()
         if future.cancelled() or self._stopped:
             return
-        error = future.exception()
+        if self._stock_wanted:
+            self._host.call_soon(self.take_stock)
         if error is not None:
             self._host.loop.call_later(1.0, self._claim_soon)
             return
@@ -243,27 +248,58 @@ class Claims:
         run = claimed.record
         if run.key in self._watched:
             self._watched[run.key] = None
+        self._host.drop(run.key)
         self.reserved.add(run.key)
         self._host.spawn(self._host.activate(claimed))
 
     async def _look_ahead(self) -> None:
         due_at = await self._host.store.next_due(self._queues)
-        if due_at is not None:
-            self._set_alarm(due_at)
+        if due_at is None:
+            return
+        if self._host.clock.has_come(due_at):
+            # Our claim did not get what was due: others are about to, or we are not registered any more.
+            self.check_registration()
+            due_at = self._host.clock.now_ms() + EMPTY_CLAIM_MS
+        self._set_alarm(due_at)
+
+    def take_stock(self) -> None:
+        """Hand back the runs that a claim or start whose answer was lost has taken for us."""
+        if self._claiming or self._host.callers.starting:
+            self._stock_wanted = True
+            return
+        self._stock_wanted = False
+        self._claiming = True  # what is claimed meanwhile would look as if nobody executed it
+        self._host.spawn(self._take_stock())
+
+    async def _take_stock(self) -> None:
+        host = self._host
+        try:
+            for record in await host.store.owned(host.worker_id):
+                if record.key not in host.active and record.key not in self.reserved:
+                    host.give_up(record, Release(host.clock.now_ms()))
+        except StoreError:
+            self._stock_wanted = True
+        finally:
+            self._claiming = False
+            if self._stock_wanted:
+                host.loop.call_later(1.0, self.take_stock)
+            self._claim_soon()
 
     # Other processes ------------------------------------------------------------------------------------------------
 
     def poll(self) -> None:
         """Look for commits of other processes from now on, as long as something is awaited."""
-        if self._poll_handle is None and not self._stopped:
-            self._poll_handle = self._host.loop.call_later(self._host.options.poll_seconds, self._polled)
+        if self._poll_alarm is None and not self._stopped:
+            self._poll_alarm = self._host.clock.look_later(self._host.options.poll_seconds, self._polled)
 
-    def _polled(self) -> None:
-        self._poll_handle = None
+    def _polled(self) -> bool:
+        """Look whether others have committed something; the clock is told whether they have."""
+        self._poll_alarm = None
         host = self._host
         if self._stopped or host.lost is not None:
-            return
+            return False
         now = host.loop.time()
+        changed = False
         if not self._looking:
             changed = host.store.changed()
             self._changed_at = now if changed else self._changed_at
@@ -273,13 +309,14 @@ class Claims:
                 host.spawn(self._look())
         if self._queues or self._watched or host.active or host.callers.awaited_elsewhere:
             seconds = host.options.poll_seconds if now - self._changed_at < LIVELY_SECONDS else REST_POLL_SECONDS
-            self._poll_handle = host.loop.call_later(seconds, self._polled)
+            self._poll_alarm = host.clock.look_later(seconds, self._polled)
+        return changed
 
     async def _look(self) -> None:
         host = self._host
         try:
             if host.active:
-                host.hear((await host.store.collect(host.worker_id)).pending)
+                await self._collect()
             idle = [key for key in self._watched if key not in host.active]
             self._wanted.update(idle)
             if idle or self._queues:
@@ -287,6 +324,16 @@ class Claims:
             await host.callers.look()
         finally:
             self._looking = False
+
+    async def _collect(self) -> None:
+        """Hear what has arrived for the runs that execute here."""
+        host = self._host
+        try:
+            told = await host.store.collect(host.worker_id)
+        except OutcomeUnknown:
+            host.committer.reopen()  # what the lost answer told, is told again then
+            raise
+        host.hear(told.pending)
 
     # Dead workers ---------------------------------------------------------------------------------------------------
 
@@ -297,9 +344,9 @@ class Claims:
 
     def _expire_soon(self, seconds: float) -> None:
         if not self._stopped and not self._host.loop.is_closed():
-            if self._expire_handle is not None:
-                self._expire_handle.cancel()
-            self._expire_handle = self._host.loop.call_later(seconds, lambda: self._host.spawn(self._expire()))
+            if self._expire_alarm is not None:
+                self._expire_alarm.cancel()
+            self._expire_alarm = self._host.clock.look_later(seconds, lambda: self._host.spawn(self._expire()))
 
     async def _expire(self) -> None:
         if self._expiring:
@@ -324,6 +371,7 @@ class Claims:
             self._registration_seen_at = host.loop.time()
             if not await host.store.registered(host.worker_id):
                 await host.begin_again()
+        await host.give_up_names()
         if host.loop.time() - self._swept_at > SWEEP_SECONDS:
             self._swept_at = host.loop.time()
             self.due(await host.store.sweep())

@@ -46,6 +46,9 @@ class Committer:
         ) = None
         self._kick_scheduled = False
         self._failures = 0
+        self._has_to_reopen = False
+        self._uncertain = False
+        """Has there been an unknown outcome since the last commit that was answered?"""
         self._trouble: StoreError | None = None
         """Why the store does not accept writes at the moment."""
         self._commit_seconds = 0.0
@@ -95,12 +98,22 @@ class Committer:
 
     def kick(self) -> None:
         """Start a batch now, if none is on its way: a turn has ended and nothing more will come of it."""
-        if self._flying is None and (self._dirty or self._requests):
+        if self._flying is None and (self._dirty or self._requests or self._has_to_reopen):
             self._kick()
+
+    def reopen(self) -> None:
+        """Reopen the store before anything else is written: an answer was lost that told what has arrived."""
+        self._has_to_reopen = True
+        self._kick_soon()
 
     def _kick(self) -> None:
         self._kick_scheduled = False
         if self._flying is not None:
+            return
+        if self._has_to_reopen:
+            self._has_to_reopen = False
+            self._flying = ([], [], [])
+            self._host.spawn(self._reopen())
             return
         acts: list[Activation] = []
         batch: list[Operation] = []
@@ -179,6 +192,7 @@ class Committer:
             try:
                 committed = await self._host.store.execute([operation], self._host.worker_id)
             except StoreError as error:
+                self._host.hear(pending)  # told once: the repetition does not tell it again
                 self._try_again(error, reopen=isinstance(error, OutcomeUnknown))
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this operation's own
@@ -217,7 +231,10 @@ class Committer:
             if not future.done():
                 future.set_result(outcome)
         self._host.heard_due(_without_claimed(committed).due if committed.due else ())
-        if self._dirty or self._requests:
+        if self._uncertain:
+            self._uncertain = False
+            self._host.claims.take_stock()
+        if self._dirty or self._requests or self._has_to_reopen:
             self._kick_soon()
 
     def _refuse_requests(self, error: BaseException) -> None:
@@ -235,11 +252,14 @@ class Committer:
             logger.warning("the store of %s does not accept writes, work waits: %s", self._host.app, error)
         self._failures += 1
         if reopen:
-            self._trouble = error if isinstance(error, StoreError) else None
+            self._uncertain = True
+            # What is asked for meanwhile is not executed, for certain.
+            self._trouble = StoreUnavailable(f"the store answered nothing to a commit and is being reopened: {error}")
             self._host.spawn(self._reopen())
         elif self._flying is not None and not self._flying[2]:
             # Only requests failed, and they were told: the next one tries afresh.
             self._flying = None
+            self._trouble = None
             if self._dirty or self._requests:
                 self._kick_soon()
         else:
@@ -250,7 +270,7 @@ class Committer:
         while True:
             try:
                 await self._host.store.reopen()
-            except StoreUnavailable as error:
+            except (StoreUnavailable, OutcomeUnknown) as error:
                 logger.warning("the store of %s cannot be reopened yet: %s", self._host.app, error)
                 await asyncio.sleep(RETRY_SECONDS[-2])
             except (StoreError, OSError) as error:
@@ -259,8 +279,17 @@ class Committer:
                 self._host.store_is_lost(error)
                 return
             else:
-                self._fly()
+                self._fly_again()
                 return
+
+    def _fly_again(self) -> None:
+        assert self._flying is not None
+        if self._flying[2]:
+            self._fly()
+            return
+        self._flying = None  # nothing was written: the answer to something else was lost
+        if self._dirty or self._requests:
+            self._kick_soon()
 
 
 def _makes_due(operation: Operation) -> bool:

@@ -156,7 +156,8 @@ class Endings:
         place = self._place(run_id)
         data = self._codec.encode_error(error, aad=place)
         recorded = for_callers(run_id, self._codec.decode_error(data, aad=place))
-        then = Finish(RunState.FAILED, type(error).__name__, _text_of(error))
+        # Where values are encrypted the record tells the type alone: its columns are not.
+        then = Finish(RunState.FAILED, type(error).__name__, "" if self._binds_values else _text_of(error))
         return Ending(
             then, FinalEntry(Status.ERROR, data, format_origins(origins(error))), Ended(RunState.FAILED, error=recorded)
         )

@@ -11,12 +11,12 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from durable.codec.base import Codec
-from durable.core.records import Entry, Kind, Pending, Queue, Reason, RunKey, RunRecord, RunState, Status
+from durable.core.records import Entry, Kind, Pending, Queue, Reason, RunKey, RunRecord, RunState, Status, WorkerId
 from durable.errors import Bug, StoreCorrupt, StoreError, StoreUnavailable
 from durable.runtime import identity, strict
 from durable.runtime.activation import Activation
@@ -31,11 +31,13 @@ from durable.runtime.committer import Committer
 from durable.runtime.endings import Ended, Endings
 from durable.runtime.executor import THREADS_DEFAULT, Executor, StepMemory
 from durable.runtime.specs import WorkflowSpec
+from durable.runtime.steps import TaskOperation
 from durable.store.base import LIST_PAGE_MAX, RunFilter, RunStore
 from durable.store.operations import (
     Advance,
     Claimed,
     Continue,
+    Fenced,
     Finish,
     Operation,
     Outcome,
@@ -75,6 +77,12 @@ class EngineOptions:
     grace_ms: int = GRACE_MS
     strict: bool = False
     """Refuse files, sockets and processes in workflow bodies."""
+    pump_seconds: float | None = None
+    """Longest time that a body keeps the loop to itself; for tests: below 0, each entry is committed by itself."""
+    on_step: Callable[[Activation, Kind, str, int], object] | None = None
+    """Told of each operation when the body asks for it: its name and number; for tests, which look at the stack."""
+    call_task: Callable[[TaskOperation], Awaitable[Any]] | None = None
+    """Calls the function of a task, in place of the executor; for tests, which want to know when and in which order."""
 
 
 class Engine:
@@ -123,8 +131,13 @@ class Engine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._context = contextvars.Context()
         self._stopping = False
+        self._crashed: set[RunKey] = set()
+        """Runs whose task ended the process: they and the worker are left to be found dead."""
         self._quiet: asyncio.Future[None] | None = None
         self._opened = False
+        self._registering = asyncio.Lock()
+        self._former_names: list[WorkerId] = []
+        clock.hold_while(self.is_at_work)
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -139,7 +152,7 @@ class Engine:
             self.claims.start()
 
     async def serve(self, queues: tuple[Queue, ...]) -> None:
-        """Claim whatever is due in these lines, from now on."""
+        """Claim whatever is due in these queues, from now on."""
         await self.open()
         await self._mend(queues)
         await self.claims.serve(queues)
@@ -162,7 +175,11 @@ class Engine:
         self.claims.stop()
         now = self.clock.now_ms()
         for act in list(self.active.values()):
-            act.release(now)
+            if act.run.key in self._crashed:
+                self.active.pop(act.run.key)
+                act.evict()
+            else:
+                act.release(now)
         await self._drain()
         for act in list(self.active.values()):
             act.evict()
@@ -174,7 +191,7 @@ class Engine:
         self.alarms.stop()
         try:
             if self._opened and self.lost is None:
-                await self.store.unregister(self.worker_id)
+                await self._leave()
         except StoreError as error:
             logger.warning("%s: the worker could not say that it ends; others will see it: %s", self.app, error)
         finally:
@@ -182,6 +199,30 @@ class Engine:
             stopped = StoreUnavailable(f"application {self.app!r} was stopped; the run goes on with the next worker")
             self.committer.fail_all(stopped)
             self.callers.fail_all(stopped)
+
+    async def _leave(self) -> None:
+        """Give back what this worker still owns, and its name; where a task ended the process, all but its run."""
+        if not self._crashed:
+            await self.store.unregister(self.worker_id)
+            return
+        now = self.clock.now_ms()
+        others = [run for run in await self.store.owned(self.worker_id) if run.key not in self._crashed]
+        back = [Advance(run.key, self.worker_id, run.epoch, (), Release(now)) for run in others]
+        await self.store.execute(back, self.worker_id)
+
+    def ended_by(self, op: TaskOperation, error: KeyboardInterrupt | SystemExit) -> None:
+        """The process ends in a task, which has no outcome.
+
+        Where the task itself ended it, its run is left as at a crash, so that one that does so each time is set aside.
+        """
+        op.interrupted = True
+        if isinstance(error, KeyboardInterrupt):
+            return
+        logger.error(
+            "task %r of run %r of %s called sys.exit(%s): this process ends; raise an exception to fail the task",
+            op.name, op.act.run_id, self.app, "" if error.code is None else repr(error.code),
+        )  # fmt: skip
+        self._crashed.add(op.act.run.key)
 
     async def _drain(self) -> None:
         self._quiet = self.loop.create_future()
@@ -240,11 +281,33 @@ class Engine:
         self.active.clear()
         self.claims.reserved.clear()
         self._early.clear()
-        worker, old_id = identity.new_worker(self.clock.now_ms()), self.worker_id
-        await self.store.register(worker)
-        self.worker, self.worker_id = worker, worker.worker_id
-        await self.store.unregister(old_id)
+        async with self._registering:
+            self._former_names.append(self.worker_id)
+            # First of all: what is still claimed under the old name is not ours to execute.
+            self.worker = identity.new_worker(self.clock.now_ms())
+            self.worker_id = self.worker.worker_id
+            await self.store.register(self.worker)
+        await self.give_up_names()
         await self.claims.resume()
+
+    async def give_up_names(self) -> None:
+        """Say of the names that were given up that they end; called again until the store has heard it.
+
+        A registration that was on its way may have come after the verdict. Such a name would live as long as this
+        process, and own for ever what a claim or start that was on its way gets for it.
+        """
+        while self._former_names:
+            async with self._registering:
+                await self.store.unregister(self._former_names[0])
+                del self._former_names[0]
+
+    async def say_what_is_claimed(self, queues: tuple[Queue, ...]) -> None:
+        """Register again, with the queues that this worker claims from.
+
+        Never beside `begin_again`: the old name would be registered after it was given up, and own runs for ever.
+        """
+        async with self._registering:
+            await self.store.register(replace(self.worker, queues=queues))
 
     def store_is_lost(self, error: BaseException) -> None:
         """The store cannot serve any more: everyone who waits hears of it, nothing else runs."""
@@ -288,6 +351,10 @@ class Engine:
         """Is one run alone with us? Then its commits need not travel to the writer's thread and back."""
         return len(self.active) == 1
 
+    def is_at_work(self) -> bool:
+        """Does something go on in a thread: a plain body, or the store?"""
+        return any(act.computing for act in self.active.values()) or bool(getattr(self.store, "at_work", False))
+
     # Activations ----------------------------------------------------------------------------------------------------
 
     def activate_new(self, started: Started, start: Start) -> None:
@@ -296,9 +363,18 @@ class Engine:
         entry = Entry(0, run.started_at or run.created_at, Kind.RUN, Status.OK, name="start", data=start.input)
         self._activate(Claimed(run, 1, _NOTHING), [entry])
 
+    def drop(self, key: RunKey) -> None:
+        """Let go of a run that was claimed anew: we were taken for dead, have lost it, and have not noticed."""
+        act = self.active.pop(key, None)
+        if act is not None:
+            act.evict()
+
     async def activate(self, claimed: Claimed) -> None:
         """Execute a run that was claimed: where it was, if it is in the cache, else from its journal."""
         run = claimed.record
+        if run.owner != self.worker_id:  # taken for dead meanwhile: the run is handed back with the old name
+            self.claims.reserved.discard(run.key)
+            return
         act = self.cache.take(run.key)
         if act is not None and act.journal.position == claimed.position and act.run.continuation == run.continuation:
             self.claims.reserved.discard(run.key)
@@ -310,28 +386,38 @@ class Engine:
         try:
             journal = await self.callers.read_journal(run.key)
         except StoreCorrupt as error:
-            self._give_up(run, SetAside(Reason.CORRUPT, str(error)))
+            self.give_up(run, SetAside(Reason.CORRUPT, str(error)))
         except StoreError as error:
             logger.warning("run %r of %s cannot be read now: %s", run.run_id, self.app, error)
-            self._give_up(run, Release(self.clock.now_ms() + RETRY_READ_MS))
+            self.give_up(run, Release(self.clock.now_ms() + RETRY_READ_MS))
         else:
-            self._activate(claimed, journal)
+            self._activate_if_ours(claimed, journal)
         finally:
             self.claims.reserved.discard(run.key)
 
-    def _give_up(self, run: RunRecord, then: Then) -> None:
+    def give_up(self, run: RunRecord, then: Then) -> None:
         """Let go of a run that was claimed and cannot be executed here."""
         self._early.pop(run.key, None)
         self.spawn(self._insist(Advance(run.key, self.worker_id, run.epoch, (), then)))
 
-    async def _insist(self, operation: Operation) -> None:
+    async def _insist(self, operation: Operation) -> Outcome | None:
         while self.lost is None and not self._stopping:
             try:
-                await self.submit(operation)
+                return await self.submit(operation)
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_READ_MS / 1000)
-            else:
-                return
+        return None
+
+    def _activate_if_ours(self, claimed: Claimed, journal: list[Entry]) -> None:
+        run = claimed.record
+        if run.owner != self.worker_id:
+            return  # taken for dead while the journal was read
+        if journal[-1].position + 1 == claimed.position:
+            self._activate(claimed, journal)
+        else:
+            # Others have made progress since: we have lost the run, and this journal is not that of our claim.
+            self._early.pop(run.key, None)
+            self.claims.check_registration()
 
     def _activate(self, claimed: Claimed, journal: list[Entry]) -> None:
         run = claimed.record
@@ -356,7 +442,8 @@ class Engine:
                 assert act.ended is not None
                 told = self.callers.resolve(key, act.ended)
                 if act.ended.state is RunState.FAILED and not told:
-                    logger.warning("run %r of %s failed: %s: %s", act.run_id, self.app, then.reason, then.detail)
+                    why = f"{then.reason}: {then.detail}" if then.detail else then.reason
+                    logger.warning("run %r of %s failed: %s", act.run_id, self.app, why)
             case SetAside(reason, detail):
                 logger.error("run %r of %s is set aside (%s): %s", act.run_id, self.app, reason.value, detail)
                 act.evict()
@@ -378,8 +465,9 @@ class Engine:
     def fenced(self, act: Activation) -> None:
         """Another worker owns the run: drop it; whoever waits here waits for the new owner."""
         logger.warning("run %r of %s has another owner now; this worker lets go of it", act.run_id, self.app)
-        self.active.pop(act.run.key, None)
-        self._early.pop(act.run.key, None)
+        if self.active.get(act.run.key) is act:
+            del self.active[act.run.key]
+            self._early.pop(act.run.key, None)
         act.evict()
         self.claims.check_registration()
 
@@ -426,9 +514,15 @@ class Engine:
         logger.error("run %r of %s: an internal error, please report it", act.run_id, self.app, exc_info=error)
         self.active.pop(act.run.key, None)
         act.evict()
-        trouble = Bug(f"{type(error).__name__}: {error}")
-        self._give_up(act.run, SetAside(Reason.INTERNAL_ERROR, str(trouble)))
-        self.callers.resolve(act.run.key, Ended(RunState.SET_ASIDE, error=trouble))
+        self.spawn(self._set_aside(act.run, Bug(f"{type(error).__name__}: {error}")))
+
+    async def _set_aside(self, run: RunRecord, trouble: Bug) -> None:
+        """Set a run aside; who waits for it hears of it, if it was still ours."""
+        self._early.pop(run.key, None)
+        aside = SetAside(Reason.INTERNAL_ERROR, str(trouble))
+        outcome = await self._insist(Advance(run.key, self.worker_id, run.epoch, (), aside))
+        if not isinstance(outcome, Fenced):
+            self.callers.resolve(run.key, Ended(RunState.SET_ASIDE, error=trouble))
 
     # Clients --------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from durable.core.records import Status
@@ -16,6 +17,11 @@ from durable.store.threads import DaemonPool
 if TYPE_CHECKING:
     from durable.runtime.activation import Activation
     from durable.runtime.engine import Engine
+
+logger = logging.getLogger("durable.worker")
+
+LEFT_BEHIND_MAX: Final = 10
+"""Threads that may be left behind for each that may work, before plain tasks wait for one of them to end."""
 
 THREADS_DEFAULT: Final = 32
 """Plain tasks that run at once, unless the application says otherwise."""
@@ -37,6 +43,10 @@ class Executor:
     def __init__(self, host: Engine, threads_max: int = THREADS_DEFAULT) -> None:
         self._host = host
         self._threads_max = threads_max
+        self._turns = asyncio.Semaphore(threads_max)
+        """Plain tasks that may run at once; one that nobody waits for any more gives its turn to the next."""
+        self._told: set[str] = set()
+        """Tasks of which a thread was left behind, and that was logged."""
         self._pool: DaemonPool | None = None
         self._attempts: dict[TaskOperation, asyncio.Task[None]] = {}
 
@@ -81,16 +91,20 @@ class Executor:
         clock = self._host.clock
         began = clock.now_ms()
         current.set(TaskScope(op))
-        limit = op.timeout_ms(began)
+        has_turn = False
         try:
+            if not op.spec.is_async:
+                has_turn = await self._turns.acquire()
+                began = clock.now_ms()  # the wait for a thread is not the task's own time
+            limit = op.timeout_ms(began)
             if limit is None:
                 result = await self._call(op)
             else:
                 result = await self._call_within(op, *limit)
             data, value = self._host.codec.round_trip(result, op.spec.result_type, label=op.label, aad=op.place)
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit) as error:
             # The process ends; that is not an outcome of the task. The loop raises it itself, to whoever runs it.
-            op.interrupted = True
+            self._host.ended_by(op, error)
             _retrieve_later(asyncio.current_task())
             raise
         except GeneratorExit as error:
@@ -110,11 +124,17 @@ class Executor:
         else:
             act.arrive(op, Status.OK, data, value, took=clock.now_ms() - began)
         finally:
-            op.running = False
-            self._attempts.pop(op, None)
-            act.in_flight -= 1
-            if not act.in_flight:
-                self._host.turn_soon(act)
+            self._ended(op, has_turn)
+
+    def _ended(self, op: TaskOperation, has_turn: bool) -> None:
+        act = op.act
+        if has_turn:
+            self._turns.release()
+        op.running = False
+        self._attempts.pop(op, None)
+        act.in_flight -= 1
+        if not act.in_flight:
+            self._host.turn_soon(act)
 
     async def _call(self, op: TaskOperation) -> Any:
         if self._host.step_memory is None:
@@ -132,12 +152,29 @@ class Executor:
         return result
 
     async def _call_function(self, op: TaskOperation) -> Any:
+        if self._host.options.call_task is not None:
+            return await self._host.options.call_task(op)
         if op.spec.is_async:
             return await op.spec.fn(*op.args, **op.kwargs)
         if self._pool is None:
-            self._pool = DaemonPool(self._threads_max, "durable-task")
-        context = contextvars.copy_context()
-        return await self._host.loop.run_in_executor(self._pool, lambda: context.run(_call_plain, op))
+            self._pool = DaemonPool(self._threads_max * (1 + LEFT_BEHIND_MAX), "durable-task")
+        call = _PlainCall(op)
+        try:
+            return await self._host.loop.run_in_executor(self._pool, call)
+        except asyncio.CancelledError:
+            if call.runs:
+                self._leave_behind(op)
+            raise
+
+    def _leave_behind(self, op: TaskOperation) -> None:
+        """A thread goes on with what nobody waits for any more: a Python function cannot be stopped from outside."""
+        if op.name not in self._told:
+            self._told.add(op.name)
+            logger.warning(
+                "task %r of run %r goes on in its thread although nobody waits for it any more: give what it calls a "
+                "time limit of its own (told once for each task)",
+                op.name, op.act.run_id,
+            )  # fmt: skip
 
     async def _call_within(self, op: TaskOperation, limit_ms: int, limit: str) -> Any:
         attempt = self._host.loop.create_task(self._call(op), name=op.name)
@@ -175,6 +212,24 @@ def _refused_its_arguments(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return isinstance(error, TypeError) and trace is not None and trace.tb_frame.f_code in _CALLING
+
+
+class _PlainCall:
+    """Calls a plain function in a thread, and says whether it does so now."""
+
+    __slots__ = ("_context", "_op", "runs")
+
+    def __init__(self, op: TaskOperation) -> None:
+        self._op = op
+        self._context = contextvars.copy_context()
+        self.runs = False
+
+    def __call__(self) -> Any:
+        self.runs = True
+        try:
+            return self._context.run(_call_plain, self._op)
+        finally:
+            self.runs = False
 
 
 def _call_plain(op: TaskOperation) -> Any:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from durable.core.ids import CallIds
 from durable.core.records import Entry, Status
 from durable.core.replay import Journal
 from durable.errors import BusyLoop, NonDeterminismError, UsageError
@@ -37,7 +38,7 @@ class Frontier:
         self.timers: dict[int, int] = {}
         """When open operations want `timer_came`, by key."""
         self._step_ids: dict[str, int] = {}
-        self._memory_ids: dict[str, int] = {}
+        self._memory_ids = CallIds()
         self._begun_early: set[int] = set()
         """Steps with a step id that were inserted into recorded history: they begin before the journal is exhausted."""
 
@@ -61,6 +62,8 @@ class Frontier:
         if len(self.open) >= OPEN_MAX:
             text = f"more than {OPEN_MAX:,} operations are open at once; bound them, as durable.map(limit=) does"
             raise act.halted(BusyLoop(text))
+        if act.host.options.on_step is not None:
+            act.host.options.on_step(act, op.kind, op.name, op.key)
         self.open[op.key] = op
         try:
             op.issued(begun=self._take_begun(op))
@@ -84,10 +87,8 @@ class Frontier:
         return key
 
     def next_memory_id(self, name: str) -> str:
-        """Return the name of the next call of a task for a store that knows steps by name: `name`, `name#1`, …"""
-        number = self._memory_ids.get(name, 0)
-        self._memory_ids[name] = number + 1
-        return f"{name}#{number}" if number else name
+        """Return the name of the next call of a task for a store that knows steps by name."""
+        return self._memory_ids.next(name)
 
     def takes_next(self) -> bool:
         """Is the journal's next entry that of the next operation to be issued?"""

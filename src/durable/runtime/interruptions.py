@@ -13,10 +13,16 @@ ONCE_MORE: Final = "once more"
 """Reason of the second cancellation, of a body that swallowed the first."""
 
 
+CLEANED_UP: Final = 1
+"""`attempt` in the entry of a cancellation that was asked for while the body cleans up after one: nothing is raised."""
+
+
 class Interruptions:
     """Counts the interruptions that were applied to the body of one activation."""
 
-    __slots__ = ("_counts", "_undurable_at", "cancel_reason", "compensates", "limited", "swallowed", "timeout_ms")
+    __slots__ = (
+        "_counts", "_passed", "_undurable_at", "cancel_reason", "compensates", "limited", "swallowed", "timeout_ms",
+    )  # fmt: skip
 
     def __init__(self, run: RunRecord, timeout_ms: int | None) -> None:
         self.timeout_ms = timeout_ms
@@ -29,6 +35,8 @@ class Interruptions:
         self.swallowed = False
         """The body went on after its cancellation, and is to get it once more."""
         self._counts: dict[str, int] = {}
+        self._passed: set[str] = set()
+        """Limits that are in the line of arrivals, or were."""
         self._undurable_at = 0
         """Position of a cancellation that is not durable yet."""
 
@@ -38,6 +46,13 @@ class Interruptions:
     def may_come(self, name: str) -> bool:
         """May this interruption still be applied? A limit passes once."""
         return name == CANCEL or name not in self._counts
+
+    def passes(self, name: str) -> bool:
+        """A limit of the run's time has passed: is that news?"""
+        if name in self._passed or name in self._counts:
+            return False
+        self._passed.add(name)
+        return True
 
     def came(self, name: str, reason: str) -> None:
         """An interruption is applied."""
@@ -56,6 +71,14 @@ class Interruptions:
             return False
         self._undurable_at = 0
         return True
+
+    @property
+    def cleans_up(self) -> bool:
+        """Was the body cancelled once, and has not been seen to go on as if nothing had happened?
+
+        Whoever asks again now, out of impatience or because an answer was lost, must not end the compensation.
+        """
+        return self._counts.get(CANCEL) == 1 and not self.swallowed
 
     @property
     def cancelled(self) -> bool:
@@ -79,8 +102,9 @@ class Interruptions:
 
     def next_limit_at(self, run: RunRecord, active_since: int, *, active: bool) -> int | None:
         """Return when the next of the run's limits passes, in milliseconds; None if none will."""
-        deadline_at = run.deadline_at if "deadline" not in self._counts else None
-        if self.timeout_ms is None or not active or "timeout" in self._counts:
+        over = self._passed | self._counts.keys()
+        deadline_at = run.deadline_at if "deadline" not in over else None
+        if self.timeout_ms is None or not active or "timeout" in over:
             return deadline_at
         timeout_at = active_since + self.timeout_ms - run.active_ms
         return timeout_at if deadline_at is None else min(timeout_at, deadline_at)

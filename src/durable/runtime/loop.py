@@ -336,7 +336,8 @@ def _generator_dropped(generator: Any) -> None:
 def _forbidden(name: str) -> Callable[..., Any]:
     def refuse(self: BodyLoop, *args: object, **kwargs: object) -> Any:
         error = ForbiddenInWorkflow(
-            f"loop.{name}() is real I/O or threads, which a workflow cannot repeat; do this in a @task"
+            f"loop.{name}() is real I/O or threads, which a workflow cannot repeat; do this in a @task "
+            "(a plain def task is executed in a thread)"
         )
         self._owner.forbid(error)
         raise error

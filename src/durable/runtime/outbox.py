@@ -37,11 +37,11 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self.entries or self.calls or self.waits or self.unwaits or self.progress is not None)
 
-    def take(self, active_ms: int) -> tuple[tuple[Entry, ...], Extras | None, list[Call]]:
+    def take(self) -> tuple[tuple[Entry, ...], Extras | None, list[Call]]:
         """Return and forget the entries, the rest, and the calls in the order of their answers."""
         entries = tuple(self.entries)
         self.entries.clear()
-        if not (self.calls or self.waits or self.unwaits or self.progress is not None or active_ms):
+        if not (self.calls or self.waits or self.unwaits or self.progress is not None):
             return entries, None, []
         calls = sorted(self.calls, key=lambda call: _ORDER.index(type(call.request)))
         extras = Extras(
@@ -53,7 +53,6 @@ class Outbox:
             cancels=tuple(c.request for c in calls if isinstance(c.request, Cancel)),
             consumed=tuple(self.consumed),
             progress=self.progress,
-            active_ms=active_ms,
         )
         self.waits.clear()
         self.unwaits.clear()

@@ -21,12 +21,13 @@ class Body(Enum):
     """A generator function that takes a context first and yields its waits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class TaskSpec:
-    """A task."""
+    """A task. All that stand for one share its spec: bound methods, and those with other options for a call."""
 
     name: str
     fn: Callable[..., Any]
+    """What is executed; a test may put a fake in its place."""
     is_async: bool
     result_type: Any
     options: TaskOptions
@@ -34,7 +35,7 @@ class TaskSpec:
     """What error messages call the result; every step needs it."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "label", f"result of task {self.name!r}")
+        self.label = f"result of task {self.name!r}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,10 @@ class Operation:
             return b""
         return step_place(act.host.app, act.run_id, act.run.continuation, key_of(self.seq, self.step_id))
 
+    def derived_id(self) -> str:
+        """Return the id of a run that the operation starts and that was given none."""
+        return ids.child_id(self.act.run_id, self.step_id or self.key, self.act.run.continuation)
+
     def deliver(self, entry: Entry, value: Any) -> None:
         """Let the body see an outcome; `value` is the decoded one if the caller has it, else `MISSING`."""
         future = self.future
@@ -141,7 +145,7 @@ class Operation:
     @property
     def label(self) -> str:
         """What error messages call the value."""
-        return f"{self.kind.name.lower()} {self.name!r}"
+        return f"{self.kind.label} {self.name!r}"
 
     @property
     def outcome_number(self) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from durable.core import ids
 from durable.core.places import message_place, promise_place, result_place
 from durable.core.records import Entry, Kind, RunState, Settled, Status, Wait
+from durable.core.replay import describe
 from durable.errors import RunNotFound, RunNotOpen, UsageError
 from durable.runtime.specs import WorkflowSpec
 from durable.runtime.steps import Operation
@@ -87,7 +87,7 @@ class MessageOperation(WaitOperation):
 class ChildOperation(WaitOperation):
     """A child run: started (unless it is only awaited) and awaited."""
 
-    __slots__ = ("asking", "attached", "begun", "early", "reviving", "seal", "start")
+    __slots__ = ("_entry", "asking", "attached", "begun", "early", "reviving", "seal", "start")
 
     def __init__(
         self, act: Activation, spec: WorkflowSpec | None, run_id: str, start: Start | None, *, digest: int = 0,
@@ -102,6 +102,7 @@ class ChildOperation(WaitOperation):
         self.seal = seal
         """Encodes the arguments for a run id that is known only now."""
         self.begun = False
+        self._entry: Entry | None = None
         self.asking = False
         """The start was sent and not answered yet: whether a run that has ended is this child is not known."""
         self.attached = False
@@ -125,26 +126,38 @@ class ChildOperation(WaitOperation):
 
     def issued(self, begun: bool) -> None:
         if self.start is not None and not self.start.run_id:
-            self.start = self.seal(self.start._replace(run_id=ids.child_id(self.act.run_id, self.step_id or self.key)))
+            self.start = self.seal(self.start._replace(run_id=self.derived_id()))
             self.target = f"r:{self.start.run_id}"
         if self.child_id == self.act.run_id:
             raise UsageError(f"run {self.child_id!r} waits for itself, which never ends; give the child another id")
         # The history shows which run it was; its arguments are the child's.
         self.note = self.child_id
+        if self._entry is not None:
+            self._check_id(self._entry)
 
     def recorded(self, entry: Entry) -> None:
         self.begun = True
+        self._entry = entry
+        if self.child_id:  # else it is derived when the operation is issued, which comes next
+            self._check_id(entry)
+
+    def _check_id(self, entry: Entry) -> None:
+        self.note = self.child_id
+        if entry.note != self.child_id:
+            raise self.act.halted(self.act.journal.diverged(entry, describe(self)))
 
     def begin(self) -> None:
-        if self.start is None:
-            super().begin()
-        elif self.begun:
+        if self.start is not None and self.begun:
             self.act.host.answers.adopt_child(self)
-        else:
+            if self.step_id is None and not self.act.journal.rewound:
+                return
+            # The wait is registered, but maybe not as it is now: a rewind forgets all waits, and keys of steps with a
+            # step id count how many of those came before.
+        elif self.start is not None:
             self.begun = self.asking = True
             self.act.record(self, Status.BEGUN)
             self.act.call(self, self.start)
-            super().begin()
+        super().begin()
 
     def answered(self, outcome: Outcome) -> None:
         self.asking = False
@@ -159,7 +172,8 @@ class ChildOperation(WaitOperation):
     def withdraw(self) -> None:
         super().withdraw()
         if self.start is not None and self.begun and not self.attached:
-            self.act.call(None, Cancel(self.act.host.app, self.child_id, "its parent does not wait for it any more"))
+            reason = "its parent does not wait for it any more"
+            self.act.call(None, Cancel(self.act.host.app, self.child_id, reason, self.act.run_id))
 
 
 class CallOperation(Operation):
@@ -177,8 +191,7 @@ class CallOperation(Operation):
 
     def issued(self, begun: bool) -> None:
         if isinstance(self.request, Start) and not self.request.run_id:
-            run_id = ids.child_id(self.act.run_id, self.step_id or self.key)
-            self.request = self.seal(self.request._replace(run_id=run_id))
+            self.request = self.seal(self.request._replace(run_id=self.derived_id()))
 
     @property
     def holds_lease(self) -> bool:
