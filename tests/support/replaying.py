@@ -19,11 +19,9 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
-from unittest import mock
 
 from durable import Deadlock, DecodeError, NonDeterminismError, RunSetAside, Workflow, WorkflowError
 from durable.core.records import Entry, Kind, Status, WorkerId
-from durable.runtime import activation
 from durable.runtime.scope import TaskScope, current
 from durable.store.operations import Advance, Cancel, Extras, GoOn, Send, Settle
 from tests.support.clock import START_MS, VirtualClock
@@ -164,10 +162,10 @@ def _play_on(script: Script, store: LoggingStore, world: World, events: tuple[Ev
     store.jobs = lambda: len(world.jobs)
     app = Workflow(APP, db=store, clock=clock, **{"cache_runs": 0, **script.options})
     # Looking for commits of other processes is a matter of real time, and there are none.
-    app._options = replace(app._options, poll_seconds=3600.0)
-    script.build(Stage(app, world))
     pump_seconds = -1.0 if script.sliced else script.pump_seconds
-    with clock.runner() as runner, mock.patch.object(activation, "PUMP_SECONDS", pump_seconds):
+    app._options = replace(app._options, poll_seconds=3600.0, pump_seconds=pump_seconds)
+    script.build(Stage(app, world))
+    with clock.runner() as runner:
         clock.busy = lambda: any(act.computing for e in app._engines.values() for act in e.active.values())
         result = runner.run(asyncio.wait_for(_play(app, script, events), PLAY_SECONDS_MAX))
     return Played(result, store.journals(), store, world, clock, app, began)
