@@ -94,6 +94,19 @@ async def bad(text: str) -> None:
     await broken(text)
 
 
+@wf.task
+async def refund(text: str) -> None:
+    note(f"refund {text}")
+
+
+@wf.workflow(id="repaid-{text}")
+async def repaid(text: str) -> None:
+    try:
+        await broken(text)
+    finally:
+        await refund(text)
+
+
 @wf.workflow(id="retried-{name}")
 async def retried(name: str) -> str:
     durable.progress(1, 2, "half")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.cli.support import wait_for
+
 
 @pytest.fixture
 def queued(durable, shop):
@@ -20,7 +22,7 @@ def states(durable) -> dict[str, str]:
 def test_runs_are_paused_and_resumed_by_id(queued) -> None:
     done = queued("runs", "pause", "order-1", "order-2")
     assert (done.code, done.out) == (0, "run 'order-1': paused\nrun 'order-2': paused\n")
-    assert "paused; durable runs resume order-1" in queued("runs", "show", "order-1").out
+    assert "paused; to let it go on: durable runs resume order-1" in queued("runs", "show", "order-1").out
     assert queued("runs", "resume", "order-1", "--json").object == {"id": "order-1", "done": "queued"}
     assert states(queued) == {"order-1": "queued", "order-2": "paused", "approval-1": "queued"}
 
@@ -72,10 +74,10 @@ def test_a_filter_that_matches_nothing_changes_nothing(queued) -> None:
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        ("cancel", "run 'order-9' is succeeded: it has ended and cannot be cancelled"),
-        ("pause", "run 'order-9' is succeeded: only a run that has not ended"),
-        ("resume", "run 'order-9' is succeeded: only a paused run can be resumed"),
-        ("retry", "run 'order-9' is succeeded: only a run that failed or was set aside can be retried"),
+        ("cancel", "run 'order-9' has succeeded: it has ended and cannot be cancelled"),
+        ("pause", "run 'order-9' has succeeded: only a run that has not ended"),
+        ("resume", "run 'order-9' has succeeded: only a paused run can be resumed"),
+        ("retry", "run 'order-9' has succeeded: only a run that failed or was set aside can be retried"),
     ],
 )
 def test_a_run_in_the_wrong_state_is_5(durable, command, text) -> None:
@@ -114,17 +116,14 @@ def failed(durable):
     return durable
 
 
-def test_retry_says_what_it_drops_and_asks(failed, shop, answers) -> None:
-    answers("n")
+def test_retry_says_what_it_drops_and_does_not_ask_if_nothing_is_repeated(failed, shop) -> None:
     done = failed("runs", "retry", "bad-x")
-    assert done.code == 5
+    assert (done.code, done.out) == (0, "run 'bad-x' is queued and goes on as soon as a worker takes it\n")
     assert "run 'bad-x': 2 entries are dropped, at 2-3" in done.err
     assert "what was recorded there: broken error (2)" in done.err
     assert "no effect that succeeded will run again" in done.err
-    assert "retry run 'bad-x'?" in done.err
-    assert states(failed) == {"bad-x": "failed"}
-    answers("y")
-    assert failed("runs", "retry", "bad-x").code == 0
+    assert "?" not in done.err
+    assert states(failed) == {"bad-x": "queued"}
     (shop.folder / "mended").touch()
     assert failed("run", "shop.py:bad", "text=x").code == 0
     assert shop.ledger() == ["charge x"]
@@ -147,17 +146,66 @@ def test_retry_as_json_tells_the_plan(failed) -> None:
     }  # fmt: skip
 
 
-def test_retry_without_an_answer_changes_nothing(failed) -> None:
-    done = failed("runs", "retry", "bad-x")
-    assert (done.code, "add --yes" in done.err) == (2, True)
+@pytest.fixture
+def repaid(failed):
+    """Another one, whose clean-up succeeded: a retry repeats that."""
+    assert failed("run", "shop.py:repaid", "text=y").code == 1
+    return failed
+
+
+@pytest.mark.parametrize("ids", [["repaid-y"], ["bad-x", "repaid-y"], ["repaid-y", "bad-x"]])
+def test_retry_asks_before_effects_are_repeated_however_many_runs_are_named(repaid, answers, ids) -> None:
+    before = states(repaid)
+    done = repaid("runs", "retry", *ids)
+    assert (done.code, done.out, "add --yes" in done.err) == (2, "", True)
+    assert "effects that succeeded and will run again: refund (2)" in done.err
+    answers("n")
+    assert repaid("runs", "retry", *ids).code == 5
+    assert states(repaid) == before
+    answers("y")
+    assert repaid("runs", "retry", *ids).code == 0
+    assert {states(repaid)[run_id] for run_id in ids} == {"queued"}
+
+
+def test_retry_of_several_runs_that_repeat_nothing_does_not_ask(failed) -> None:
+    assert failed("run", "shop.py:bad", "text=z").code == 1
+    done = failed("runs", "retry", "bad-x", "bad-z")
+    assert (done.code, done.out) == (0, "run 'bad-x': queued\nrun 'bad-z': queued\n")
+
+
+def test_retry_by_filter_says_what_is_repeated_and_asks(repaid) -> None:
+    done = repaid("runs", "retry", "--state", "failed")
+    assert (done.code, done.out) == (2, "")
+    assert "effects that succeeded and will run again: refund (2)" in done.err
+    assert "retry 2 runs (repaid-y, bad-x)?" in done.err
+    assert set(states(repaid).values()) == {"failed"}
+
+
+def test_retry_of_many_runs_names_those_that_repeat_something(repaid, monkeypatch) -> None:
+    monkeypatch.setattr("durable.cli.retry.NAMED_MAX", 1)
+    done = repaid("runs", "retry", "--all", "--yes")
+    assert done.code == 0
+    assert done.err == "run 'repaid-y' will repeat refund (2)\n"
+    assert set(states(repaid).values()) == {"queued"}
+
+
+def test_retry_from_a_position_asks_though_nothing_is_repeated(failed) -> None:
+    done = failed("runs", "retry", "bad-x", "--from", "2")
+    assert (done.code, "retry run 'bad-x'? Nobody can answer here: add --yes" in done.err) == (2, True)
     assert states(failed) == {"bad-x": "failed"}
+
+
+def test_several_retries_as_json_tell_their_plans(repaid) -> None:
+    lines = repaid("runs", "retry", "bad-x", "repaid-y", "nothing", "--yes", "--json").objects
+    assert [line.get("repeats") for line in lines] == [[], ["refund (2)"], None]
+    assert "run 'nothing' does not exist" in lines[2]["error"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (["bad-x", "--from", "99"], "position 99: the journal has positions 1 to 3"),
-        (["bad-x", "--from", "0"], "0 is not in the range"),
+        (["bad-x", "--from", "0"], "'0' is no whole number of at least 1"),
         (["bad-x", "bad-y", "--from", "1"], "--from POSITION takes exactly one run id"),
         (["--all", "--from", "1"], "--from POSITION takes exactly one run id"),
     ],
@@ -188,7 +236,7 @@ def test_failed_and_set_aside_runs_are_retried_in_bulk(failed) -> None:
 
 def test_a_signal_is_delivered_once(queued) -> None:
     done = queued("runs", "signal", "approval-1", "approval", '{"ok": true}')
-    assert (done.code, done.out) == (0, "signal 'approval' is delivered to run 'approval-1'\n")
+    assert (done.code, done.out) == (0, "signal 'approval' is delivered to run 'approval-1': {\"ok\": true}\n")
     again = queued("runs", "signal", "approval-1", "approval", "no")
     assert again.code == 5
     assert "was delivered before; the first payload stays" in again.err
@@ -210,6 +258,7 @@ def test_a_signal_to_a_run_that_does_not_exist_needs_early(queued) -> None:
 
 
 def test_an_ended_run_takes_no_signal_and_no_message(durable) -> None:
+    """Covers: F21"""
     assert durable("run", "shop.py:order", "order_id=9").code == 0
     done = durable("runs", "signal", "order-9", "approval")
     assert (done.code, "it has ended and waits for no signal" in done.err) == (5, True)
@@ -228,6 +277,29 @@ def test_a_message_needs_a_run(queued) -> None:
     done = queued("runs", "send", "nothing", "mail", "--json")
     assert (done.code, done.out) == (4, "")
     assert "run 'nothing' does not exist" in done.err
+
+
+@pytest.mark.parametrize("command", ["signal", "send"])
+def test_a_payload_that_was_meant_as_json_and_is_none_is_not_delivered(queued, command) -> None:
+    done = queued("runs", command, "approval-1", "approval", "{'by': 'ada'}")
+    assert (done.code, done.out) == (2, "")
+    assert """payload "{'by': 'ada'}": it begins like JSON and is none (Expecting property name""" in done.err
+    assert "if text is meant, write it as a JSON string" in done.err
+    assert queued("runs", command, "approval-1", "approval", """{"by": "ada"}""").code == 0
+
+
+def test_text_is_acknowledged_as_text(queued) -> None:
+    assert queued("runs", "send", "approval-1", "mail", "yes").out.endswith(""" to run 'approval-1': "yes"\n""")
+
+
+def test_what_was_asked_of_a_run_is_seen_before_a_worker_takes_it(shop, durable) -> None:
+    with shop.popen("run", "shop.py:items", "count=4") as process:
+        wait_for(process.stderr, "item ok")
+        process.kill()
+    assert durable("runs", "cancel", "items-4").out == "run 'items-4': asked to cancel\n"
+    assert "cancel requested, waits for a worker" in durable("runs", "list").out
+    assert "queued: cancel requested, waits for a worker" in durable("runs", "show", "items-4").out
+    assert durable("runs", "show", "items-4", "--json").object["requests"] == ["cancel"]
 
 
 def test_names_with_control_characters_are_refused(queued) -> None:

@@ -1,7 +1,10 @@
 """`durable doctor`: 0 when all is well, 1 when somebody should act."""
 
+import re
 import signal
 import sqlite3
+
+import pytest
 
 from tests.cli.support import until, wait_for
 
@@ -34,6 +37,7 @@ def test_a_run_set_aside_needs_attention(durable) -> None:
 
 
 def test_due_runs_without_a_worker_need_attention(durable, shop) -> None:
+    """Covers: G9"""
     shop.start("order", "1", "2")
     done = durable("doctor")
     assert done.code == 1
@@ -78,6 +82,7 @@ def test_a_worker_that_died_is_noticed_and_its_runs_taken_back(shop) -> None:
 
 
 def test_damage_needs_attention(durable, shop) -> None:
+    """Covers: B11"""
     assert durable("run", "shop.py:order", "order_id=1").code == 0
     with sqlite3.connect(shop.folder / "durable.db") as database:
         assert (
@@ -88,6 +93,75 @@ def test_damage_needs_attention(durable, shop) -> None:
     done = durable("doctor")
     assert done.code == 1
     assert "damage     " in done.out
+
+
+@pytest.fixture
+def filled(durable, shop):
+    """A file of some hundred pages; nobody has it open."""
+    shop.start("order", *(f"{number} {'x' * 400}" for number in range(200)))
+    assert durable("runs", "list", "--limit", "1").code == 0
+    path = shop.folder / "durable.db"
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
+def test_of_a_damaged_file_doctor_says_what_sqlite_finds_and_what_can_be_read(durable, filled) -> None:
+    with filled.open("r+b") as file:
+        file.seek(filled.stat().st_size // 2)
+        file.write(b"\xa5" * 9_000)
+    done = durable("doctor")
+    assert (done.code, done.err) == (1, "")
+    assert re.search(r"^damage     (Page|Tree|On tree|Freelist|row|wrong|SQLite)", done.out, re.MULTILINE), done.out
+    assert re.search(r"^table      journal: \d+ rows? can be read before the damage$", done.out, re.MULTILINE)
+    assert "table      apps: 1 row can be read\n" in done.out
+    assert "what to do stop its workers, keep a copy of the file with its -wal, and restore a backup\n" in done.out
+    report = durable("doctor", "--json")
+    assert (report.code, report.object["ok"], report.object["rows"]["apps"]) == (1, False, 1)
+    assert report.object["findings"]
+    assert "journal" in report.object["damaged_tables"]
+
+
+def test_of_a_file_whose_end_is_missing_doctor_says_so(durable, filled) -> None:
+    whole = filled.stat().st_size
+    with filled.open("r+b") as file:
+        file.truncate(20_480)
+    done = durable("doctor")
+    assert done.code == 1
+    assert f"damage     the file has 20,480 bytes, and {whole:,} by its header: its end is missing" in done.out
+    (finding, *_) = durable("doctor", "--json").object["findings"]
+    assert finding.startswith("the file has 20,480 bytes")
+
+
+def test_a_file_whose_log_was_removed_serves_again_when_the_loss_is_accepted(shop) -> None:
+    with shop.popen("run", "shop.py:items", "count=4") as process:
+        wait_for(process.stderr, "item ok")
+        process.kill()
+        process.wait()
+    (shop.folder / "durable.db-wal").unlink()
+    for command in (["doctor"], ["runs", "list"]):
+        done = shop.run(*command)
+        assert (done.code, done.out) == (3, "")
+        assert "lacks commits that it once had" in done.err
+        assert "durable doctor --accept-loss --db" in done.err
+    done = shop.run("doctor", "--accept-loss")
+    assert (done.code, "nothing needs attention" in done.out) == (0, True), done
+    assert shop.run("doctor").code == 0
+    shop.open_gates(2, 3)
+    assert shop.run("run", "shop.py:items", "count=4").out == "6\n"
+
+
+def test_a_loss_is_accepted_only_of_a_file_that_is_there(durable, shop) -> None:
+    done = durable("doctor", "--accept-loss", "--db", "nothing.db")
+    assert (done.code, "does not exist" in done.err) == (3, True)
+    assert sorted(path.name for path in shop.folder.iterdir()) == ["shop.py"]
+
+
+def test_commands_that_doctor_shows_find_the_same_database(durable, shop) -> None:
+    shop.start("order", "1")
+    (shop.folder / "durable.db").rename(shop.folder / "moved.db")
+    assert "start one: durable worker MODULE:APP --db moved.db\n" in durable("doctor", "--db", "moved.db").out
 
 
 def test_a_database_that_cannot_be_written_needs_attention(durable, monkeypatch) -> None:

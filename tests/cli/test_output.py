@@ -30,8 +30,8 @@ ALL = dict(commands(cli))
 
 def test_the_commands_are_these() -> None:
     assert [" ".join(path) for path in ALL] == [
-        "run", "worker", "runs", "runs list", "runs show", "runs history", "runs cancel", "runs pause", "runs resume",
-        "runs retry", "runs signal", "runs send", "prune", "doctor", "completion",
+        "run", "worker", "runs", "runs list", "runs show", "runs history", "runs export", "runs cancel", "runs pause",
+        "runs resume", "runs retry", "runs signal", "runs send", "check", "prune", "doctor", "completion",
     ]  # fmt: skip
 
 
@@ -107,6 +107,19 @@ def test_a_reader_that_leaves_is_no_error(shop) -> None:
     assert (code, err) == (141, "")
 
 
+@pytest.mark.parametrize("command", [["list"], ["history", "order-1"], ["show", "order-1"], ["list", "--json"]])
+def test_the_code_is_the_same_for_all_that_nobody_reads(shop, command) -> None:
+    shop.start("order", "1")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*COMMAND, "runs", *command], cwd=shop.folder, env=environment(), stdout=writing, stderr=subprocess.PIPE,
+        check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("streams", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_are_no_error(shop, streams) -> None:
     shop.start("order", "1")
@@ -162,8 +175,52 @@ def test_the_live_view_is_drawn_on_a_terminal(shop) -> None:
     assert "\x1b[31mred" not in out
 
 
-def on_terminal(shop, arguments: list[str], extra: dict[str, str]) -> str:
-    """Run a command on a terminal of 80 columns and return what it wrote."""
+def test_an_interruption_leaves_each_line_of_the_live_view_once(shop) -> None:
+    out = on_terminal(shop, ["run", "shop.py:approval", "order_id=1"], {}, type_when="waits for signal", keys="\x03")
+    screen = Screen()
+    screen.feed(out)
+    shown = [line for line in screen.lines if line]
+    assert sum("approval-1  " in line for line in shown) == 1
+    assert sum("stopping: attempts in flight may end" in line for line in shown) == 1
+    assert sum("waits for signal approval" in line for line in shown) == 1
+    assert "durable runs signal approval-1 approval PAYLOAD" in shown
+    assert shown[-1].startswith("durable: interrupted; run 'approval-1' keeps what it recorded")
+
+
+class Screen:
+    """The lines of a terminal, as far as the live view moves the cursor: up, to the left, and erasing."""
+
+    def __init__(self) -> None:
+        self.lines = [""]
+        self._row = self._column = 0
+
+    def feed(self, text: str) -> None:
+        for part in re.findall(r"\x1b\[[?0-9;]*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", text):
+            if part == "\r":
+                self._column = 0
+            elif part == "\n":
+                self._row += 1
+                self.lines += [""] * (self._row + 1 - len(self.lines))
+            elif part.startswith("\x1b"):
+                self._control(part)
+            else:
+                line = self.lines[self._row].ljust(self._column)
+                self.lines[self._row] = line[: self._column] + part + line[self._column + len(part) :]
+                self._column += len(part)
+
+    def _control(self, part: str) -> None:
+        if part.endswith("A"):
+            self._row -= int(part[2:-1] or 1)
+        elif part == "\x1b[2K":
+            self.lines[self._row] = ""
+        else:
+            assert part[-1] in "mhl", part
+
+
+def on_terminal(
+    shop, arguments: list[str], extra: dict[str, str], *, type_when: str | None = None, keys: str = ""
+) -> str:
+    """Run a command on a terminal of 80 columns and return what it wrote; type `keys` once `type_when` is there."""
     import fcntl
     import pty
     import struct
@@ -171,20 +228,25 @@ def on_terminal(shop, arguments: list[str], extra: dict[str, str]) -> str:
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    # The first terminal that the leader of a session opens is its own: keys become signals.
+    command = ["sh", "-c", f'exec "$0" "$@" <{os.ttyname(theirs)}', *COMMAND, *arguments]
     process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=shop.folder, env=environment(extra), stdin=theirs, stdout=theirs, stderr=theirs
+        command, cwd=shop.folder, env=environment(extra), stdout=theirs, stderr=theirs, start_new_session=True
     )
     os.close(theirs)
-    parts = []
+    parts = b""
     # Reading fails when the last one who could write has gone.
     try:
         while part := os.read(ours, 65_536):
-            parts.append(part)
+            parts += part
+            if type_when is not None and type_when.encode() in parts:
+                os.write(ours, keys.encode())
+                type_when = None
     except OSError:
         pass
     os.close(ours)
-    assert process.wait() == 0, b"".join(parts)
-    return b"".join(parts).decode()
+    assert process.wait() == (130 if keys else 0), parts
+    return parts.decode()
 
 
 # Completion ----------------------------------------------------------------------------------------------------------
@@ -214,6 +276,12 @@ def test_words_are_completed(shop, words, found) -> None:
     done = shop.run(env=env)
     assert f"plain,{found}" in done.out.splitlines()
     assert "order-2" not in done.out
+
+
+@pytest.mark.parametrize("words", ["durable run sh", "durable worker sh", "durable runs list --code sh"])
+def test_the_shell_completes_the_file_of_a_target(shop, words) -> None:
+    env = {"_DURABLE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    assert shop.run(env=env).out == "file,sh\n"
 
 
 def test_completion_without_a_database_offers_nothing(shop) -> None:

@@ -60,6 +60,7 @@ def test_the_question_names_the_number(stocked, answers) -> None:
 
 
 def test_open_runs_stay(durable, shop) -> None:
+    """Covers: L7"""
     shop.start("order", "1")
     assert durable("prune", "--keep", "0", "--yes").out == "0 runs deleted\n"
     assert ids(durable) == ["order-1"]
@@ -74,6 +75,7 @@ def test_large_numbers_go_in_batches(durable, shop, monkeypatch) -> None:
 
 
 def test_a_run_whose_parent_is_open_stays(durable, shop) -> None:
+    """Covers: L7"""
     (shop.folder / "family.py").write_text(
         "from durable import Workflow\nwf = Workflow('family')\n"
         "@wf.workflow(id='child')\nasync def child(): return 1\n"

@@ -1,6 +1,8 @@
 """`durable run`: executes, shows how it goes, tells how it ended, and can be interrupted anywhere."""
 
 import json
+import re
+import shlex
 import signal
 
 import pytest
@@ -22,7 +24,8 @@ def test_steps_are_told_on_stderr_as_they_end(shop) -> None:
     done = shop.run("run", "shop.py:retried", "name=a")
     assert done.code == 0
     assert "flaky failed after" in done.err
-    assert "ConnectionError: refused \\x1b[31mred; again in " in done.err
+    assert ", attempt 1, again in " in done.err
+    assert "ms: ConnectionError: refused \\x1b[31mred\n" in done.err
     assert "flaky ok after" in done.err
     assert "progress 1/2 half" in done.err
     assert "\x1b" not in done.err + done.out
@@ -87,7 +90,7 @@ def test_a_cancelled_run_ends_with_1(shop) -> None:
 def test_a_waiting_run_says_which_command_helps(shop) -> None:
     with shop.popen("run", "shop.py:approval", "order_id=1") as process:
         line = wait_for(process.stderr, "suspended")
-        assert "waits for signal 'approval': durable runs signal approval-1 approval PAYLOAD" in line
+        assert "waits for signal approval: durable runs signal approval-1 approval PAYLOAD" in line
         assert shop.run("runs", "signal", "approval-1", "approval", '{"ok": true}').code == 0
         out, _ = process.communicate()
     assert (process.returncode, json.loads(out)) == (0, {"ok": True})
@@ -250,8 +253,106 @@ def test_a_file_in_another_directory_finds_its_neighbours(durable, shop) -> None
 def test_an_id_with_other_arguments_is_refused(durable) -> None:
     assert durable("run", "shop.py:order", "order_id=1", "--id", "x").code == 0
     done = durable("run", "shop.py:order", "order_id=2", "--id", "x")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "durable: run 'x' was started with other arguments (order_id='1') than these (order_id='2'); "
+        "name another id with --id, or add --attach to take the run that is there\n"
+    )
+
+
+def test_of_other_arguments_the_part_that_differs_is_shown(durable) -> None:
+    name = "n" * 100
+    assert durable("run", "shop.py:order", f"order_id={name}x", "cents=5", "--id", "x").code == 0
+    done = durable("run", "shop.py:order", f"order_id={name}y", "cents=6", "--id", "x")
+    same = f"order_id=…{name[:58]}"
+    assert f"({same}x', cents=5) than these ({same}y', cents=6)" in done.err
+
+
+def test_a_run_with_other_arguments_is_taken_when_that_is_meant(durable, shop) -> None:
+    assert durable("run", "shop.py:order", "order_id=1", "--id", "x").code == 0
+    done = durable("run", "shop.py:order", "order_id=2", "--id", "x", "--attach", "--json")
+    assert (done.code, done.object["result"]) == (0, {"order_id": "1", "cents": 0})
+    assert shop.ledger() == ["charge 1"]
+
+
+def test_other_arguments_are_told_without_the_state_of_the_run(shop) -> None:
+    shop.start("order", "1")
+    done = shop.run("run", "shop.py:order", "order_id=2", "--id", "order-1")
     assert done.code == 2
-    assert "run 'x' was started with other arguments" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_run_that_had_ended_is_told_as_such(shop) -> None:
+    assert shop.run("run", "shop.py:items", "count=2").code == 0
+    done = shop.run("run", "shop.py:items", "count=2")
+    assert (done.code, done.out) == (0, "1\n")
+    assert re.fullmatch(r"run 'items-2' succeeded \d+(\.\d)? m?s ago, in \d+(\.\d)? m?s\n", done.err)
+
+
+def test_a_failed_run_that_goes_on_says_so(shop) -> None:
+    assert shop.run("run", "shop.py:bad", "text=x").code == 1
+    (shop.folder / "mended").touch()
+    done = shop.run("run", "shop.py:bad", "text=x")
+    assert done.code == 0
+    assert re.match(r"run 'bad-x' goes on after \d steps? recorded before\n", done.err)
+
+
+def test_a_failed_run_that_does_not_go_on_is_told_in_one_line(shop) -> None:
+    assert shop.run("run", "shop.py:repaid", "text=x").code == 1
+    done = shop.run("run", "shop.py:repaid", "text=x")
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert "going on would repeat refund (2)" in done.err
+
+
+def test_commands_that_are_shown_name_the_database_and_the_application(shop) -> None:
+    shop.start("order", "1")
+    (shop.folder / "second.py").write_text(
+        "from durable import Workflow\nwf = Workflow('second', db='my runs.db')\n"
+        "@wf.workflow(id='waits')\nasync def waits(): return await wf.signal('go')\n"
+        "third = Workflow('third', db='my runs.db')\n@third.workflow(id='t')\nasync def other(): pass\n"
+    )
+    with shop.popen("run", "second.py:waits") as process:
+        line = wait_for(process.stderr, "suspended")
+    assert line.endswith(": durable runs signal waits go PAYLOAD --db 'my runs.db'\n")
+    assert shop.run("run", "second.py:other").code == 0
+    with shop.popen("run", "second.py:waits") as process:
+        line = wait_for(process.stderr, "suspended")
+        assert line.endswith(": durable runs signal waits go PAYLOAD --db 'my runs.db' --app second\n")
+        command = shlex.split(line.rpartition(": durable ")[2].replace("PAYLOAD", "3"))
+        assert shop.run(*command).code == 0
+        assert process.communicate()[0] == "3\n"
+
+
+def test_the_code_comes_before_the_variable_and_the_option_before_the_code(shop) -> None:
+    (shop.folder / "own.py").write_text(
+        "from durable import Workflow\nwf = Workflow('own', db='own.db')\n@wf.workflow\nasync def flow(): pass\n"
+    )
+    env = {"DURABLE_DB": "env.db"}
+    assert shop.run("run", "own.py:flow", env=env).code == 0
+    assert shop.run("run", "own.py:flow", "--db", "option.db", env=env).code == 0
+    assert shop.run("run", "shop.py:plain", "number=1", env=env).code == 0
+    found = {path.name for path in shop.folder.glob("*.db")}
+    assert found == {"own.db", "option.db", "env.db"}
+    for name in found:
+        assert len(shop.run("runs", "list", "--db", name, "--json").objects) == 1
+
+
+def test_a_value_that_does_not_fit_its_annotation_starts_nothing(durable, shop) -> None:
+    (shop.folder / "typed.py").write_text(
+        "from dataclasses import dataclass\nfrom durable import Workflow\nwf = Workflow('typed')\n"
+        "@dataclass\nclass Address:\n    street: str\n    city: str\n"
+        "@wf.workflow\nasync def flow(to: Address, others: list[int] | None = None): pass\n"
+    )
+    done = durable("run", "typed.py:flow", "to=Graz")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "durable: argument 'to' is 'Graz': "
+        'expected Address, as JSON: {"street": str, "city": str} (expected object, got str)\n'
+    )
+    done = durable("run", "typed.py:flow", 'to={"street": "Elm", "city": "Graz"}', "others=1")
+    assert (done.code, "argument 'others' is '1': expected list[int] | None, as JSON" in done.err) == (2, True)
+    assert not (shop.folder / "durable.db").exists()
+    assert durable("run", "typed.py:flow", 'to={"street": "Elm", "city": "Graz"}', "others=[1]").code == 0
 
 
 def test_an_id_of_another_workflow_is_refused(durable) -> None:
@@ -269,5 +370,5 @@ def test_a_failure_that_would_repeat_effects_is_told_again(durable, shop) -> Non
     )
     first, second = (durable("run", "twice.py:flow") for _ in range(2))
     assert (first.code, second.code) == (1, 1)
-    assert "going on would repeat one (" in second.err
-    assert "'durable runs retry t' does it all the same" in second.err
+    assert "going on would repeat one (2) (in brackets: the position in its journal)" in second.err
+    assert "to do so all the same: durable runs retry t\n" in second.err

@@ -77,7 +77,7 @@ def test_list_cuts_nothing_for_programs(durable, shop) -> None:
     assert durable("run", "shop.py:order", f"order_id={name}").code == 0
     out = durable("runs", "list").out.splitlines()
     assert out[0].split() == ["id", "workflow", "state", "created", "took", "remark"]
-    assert out[1].startswith(f"order-{name}  order     succeeded  20")
+    assert re.match(rf"order-{name}  order     succeeded  \d\d:\d\d:\d\d  ", out[1])
     assert not any(line != line.rstrip() for line in out)
 
 
@@ -102,8 +102,8 @@ def test_a_database_without_runs_is_an_empty_list(durable) -> None:
 
 
 def test_show_tells_everything_about_a_run(stocked) -> None:
-    out = stocked("runs", "show", "order-1").out
-    for text in ("run       order-1  succeeded", "workflow  order of shop", 'arguments "order_id":"1"', "1 charge"):
+    out = stocked("runs", "show", "order-1", "--code", "shop.py").out
+    for text in ("run       order-1  succeeded", "workflow  order of shop", "arguments order_id='1'", "1 charge"):
         assert text in out
     assert max(len(line) for line in out.splitlines()) <= 80
 
@@ -145,6 +145,110 @@ def test_a_queued_run_says_that_it_waits_for_a_worker(shop) -> None:
     assert "queued: waits for a worker, due " in shop.run("runs", "show", "order-1").out
 
 
+def test_show_prints_arguments_as_one_writes_a_call(durable, shop) -> None:
+    (shop.folder / "called.py").write_text(
+        "import datetime\nfrom dataclasses import dataclass\nfrom durable import Workflow\nwf = Workflow('called')\n"
+        "@dataclass\nclass Address:\n    city: str\n"
+        "@wf.workflow(id='c')\nasync def flow(text: str, when: datetime.date, many: list[int], to: Address): pass\n"
+    )
+    arguments = ["text=" + "long " * 30, "when=2026-11-21", "many=[1, 2]", 'to={"city": "Graz"}']
+    assert durable("run", "called.py:flow", *arguments).code == 0
+    stored = """when={"$date": "2026-11-21"}, many=[1, 2], to={"$class": "called:Address", "city": "Graz"}"""
+    assert f'arguments text="{"long " * 30}", {stored}\n' in durable("runs", "show", "c").out
+    out = durable("runs", "show", "c", "--code", "called.py").out
+    assert f"arguments text='{'long ' * 30}', when=datetime.date(2026, 11, 21), many=[1, 2], to=Address(city='G" in out
+    assert "start   -        text='long" in durable("runs", "history", "c", "--code", "called.py").out
+
+
+def test_arguments_are_json_for_programs_and_whole(durable, shop) -> None:
+    name = "long " * 30
+    assert durable("run", "shop.py:order", f"order_id={name}", "cents=5").code == 0
+    wanted = {"order_id": name, "cents": 5}
+    run_id = f"order-{name}"
+    for command in (["list"], ["show", run_id]):
+        line = durable("runs", *command, "--json").object
+        assert (line["arguments"], line["note"][:20]) == (wanted, '"order_id":"long lon')
+    start, task, *_ = durable("runs", "history", run_id, "--json").objects
+    assert start["arguments"] == wanted
+    assert task["arguments"] is None  # of a step only a short text is kept, and here it was cut
+    assert task["note"].startswith('"long long')
+
+
+def test_arguments_of_steps_are_json_if_the_text_that_is_kept_of_them_is_whole(durable) -> None:
+    assert durable("run", "shop.py:order", "order_id=1", "cents=5").code == 0
+    assert durable("runs", "history", "order-1", "--json").objects[1]["arguments"] == ["1", 5]
+    assert durable("runs", "show", "order-1", "--json").object["steps"][0]["arguments"] == ["1", 5]
+
+
+@pytest.mark.parametrize(
+    ("note", "arguments"),
+    [
+        ("", {}),
+        ('"42",990', ["42", 990]),
+        ('"cents":990', {"cents": 990}),
+        ('"42","cents":990,"to":{"city":"Graz"}', {"0": "42", "cents": 990, "to": {"city": "Graz"}}),
+        ('"4…', None),
+        ('"42" 5', None),
+        ("nonsense", None),
+    ],
+)
+def test_the_text_of_arguments_is_read_again(note, arguments) -> None:
+    from durable.cli.calls import noted
+
+    called = noted(note)
+    assert (None if called is None else called.as_json()) == arguments
+
+
+def test_history_tells_the_time_before_the_first_execution_as_such(durable, shop, monkeypatch) -> None:
+    monkeypatch.setenv("SHOP_DAYS_AGO", "2")
+    shop.start("order", "1")
+    monkeypatch.delenv("SHOP_DAYS_AGO")
+    assert durable("run", "shop.py:order", "order_id=1").code == 0
+    lines = durable("runs", "history", "order-1").out.splitlines()
+    assert re.match(r"0 +2 d 00 h before +run +ok +- +start ", lines[1])
+    assert re.match(r"1 +\d+ ms +task +ok +1 +charge ", lines[2])
+
+
+def test_history_calls_things_as_the_manual_does(durable, shop) -> None:
+    shop.start("approval", "1")
+    assert durable("runs", "signal", "approval-1", "approval", "yes").code == 0
+    assert durable("run", "shop.py:approval", "order_id=1").code == 0
+    assert [line["kind"] for line in durable("runs", "history", "approval-1", "--json").objects] == [
+        "run", "signal", "run",
+    ]  # fmt: skip
+    assert durable("run", "shop.py:bad", "text=x").code == 1
+    assert durable("runs", "retry", "bad-x").code == 0
+    names = [(line["kind"], line["name"]) for line in durable("runs", "history", "bad-x", "--json").objects]
+    assert ("run", "retry") in names
+    assert "retry" in durable("runs", "history", "bad-x").out
+    assert "rewind" not in durable("runs", "history", "bad-x").out
+
+
+def test_commands_that_are_shown_find_the_same_database_and_application(durable) -> None:
+    for arguments in (["bad", "text=x"], ["stuck", "name=a"]):
+        durable("run", f"shop.py:{arguments[0]}", arguments[1], "--db", "my runs.db")
+    show = ("runs", "show", "bad-x", "--db", "my runs.db", "--app", "shop")
+    assert "failed: durable runs retry bad-x --db 'my runs.db' --app shop\n" in durable(*show).out
+    out = durable("runs", "show", "stuck-a", "--db", "my runs.db", "--code", "shop.py:wf").out
+    assert "mended: durable runs retry stuck-a --db 'my runs.db' --code shop.py:wf\n" in out
+    assert durable("runs", "retry", "bad-x", "--db", "my runs.db").code == 0
+
+
+def test_a_run_of_a_process_that_is_gone_is_not_shown_as_running(shop) -> None:
+    for command in (["list"], ["show", "items-4"]):
+        with shop.popen("run", "shop.py:items", "count=4") as process:
+            wait_for(process.stderr, "item ok")
+            process.kill()
+            process.wait()
+            found = shop.run("runs", *command, "--json").object
+            assert (found["state"], found["worker"]) == ("queued", None)
+        shop.open_gates(2, 3)
+        assert shop.run("run", "shop.py:items", "count=4").code == 0
+        assert shop.run("prune", "--keep", "0", "--yes").code == 0
+        for number in (2, 3):
+            (shop.folder / f"gate-{number}").unlink()
+
+
 @pytest.fixture
 def waiting(shop):
     """Runs that wait for a signal, a message and a time; nobody executes them any more."""
@@ -168,7 +272,6 @@ def test_show_tells_what_a_suspended_run_waits_for_and_how_to_help(waiting) -> N
 
 
 def test_list_tells_what_suspended_runs_wait_for(waiting) -> None:
-    assert "suspended  20" in waiting.run("runs", "list").out
     out = waiting.run("runs", "list").out
     assert "waits for signal approval" in out
     assert "waits for message mail" in out
@@ -198,7 +301,7 @@ def test_values_of_unknown_classes_are_shown_as_undecodable(shop) -> None:
     assert shop.run("run", "shop.py:order", "order_id=1", "cents=5").code == 0
     done = shop.run("runs", "history", "order-1")
     assert (done.code, "Traceback" in done.err) == (0, False)
-    assert "<undecodable: it holds a 'shop:Receipt', a class that is not loaded here>" in done.out
+    assert "<undecodable: it holds a 'shop:Receipt', a class that is not loaded here; --code MODULE:APP" in done.out
     line = shop.run("runs", "history", "order-1", "--json").objects[1]
     assert line["bytes"] > 0
     assert "shop:Receipt" in line["undecodable"]
@@ -227,19 +330,23 @@ def test_a_run_that_does_not_exist_is_4(stocked, command) -> None:
     ("arguments", "text"),
     [
         (["runs", "list", "--state", "lost"], "'lost' is not one of"),
-        (["runs", "list", "--limit", "0"], "0 is not in the range x>=1"),
-        (["runs", "list", "--limit", "many"], "'many' is not a valid integer"),
+        (["runs", "list", "--limit", "0"], "'0' is no whole number of at least 1"),
+        (["runs", "list", "--limit", "many"], "'many' is no whole number of at least 1"),
         (["runs", "list", "--since", "soon"], "'soon' is no moment: expected 2026-11-21"),
         (["runs", "list", "--tag", "=x"], "--tag wants a name"),
         (["runs", "list", "--colour"], "no such option"),
         (["runs", "show"], "missing argument 'ID'"),
-        (["runs", "sohw"], "no such command"),
+        (["runs", "sohw"], "there is no command 'sohw'; did you mean 'show'?"),
+        (["runs", "xyz"], "there is no command 'xyz'; expected one of list, show"),
+        (["runz"], "there is no command 'runz'; did you mean 'run' or 'runs'?"),
+        (["completion"], "choose from: bash, zsh, fish"),
+        (["runs", "history", "order-1", "--from", "999"], "position 999: its journal has positions 0 to 2"),
         (["wroker"], "there is no command 'wroker'; did you mean 'worker'?"),
         (["xyz"], "there is no command 'xyz'; expected one of run, worker"),
-        (["runs", "history", "order-1", "--from", "-1"], "-1 is not in the range"),
+        (["runs", "history", "order-1", "--from", "-1"], "'-1' is no whole number of at least 0"),
         (["prune"], "no policy is given: say --older-than AGE, --keep N, or both"),
         (["prune", "--older-than", "30"], "'30' is no duration: expected a number with a unit"),
-        (["prune", "--keep", "-1"], "-1 is not in the range"),
+        (["prune", "--keep", "-1"], "'-1' is no whole number of at least 0"),
         (["prune", "--keep", "1", "--state", "running"], "'running' is not one of"),
         (["doctor", "extra"], "unexpected extra argument"),
         (["completion", "cmd"], "'cmd' is not one of"),
@@ -295,11 +402,28 @@ def shared(durable, shop):
     return durable
 
 
-def test_of_several_applications_one_must_be_named(shared) -> None:
-    done = shared("runs", "list")
-    assert done.code == 4
-    assert "has runs of several applications ('second', 'shop'): name one with --app" in done.err
+def test_list_shows_the_runs_of_all_applications(shared) -> None:
+    assert ids(shared("runs", "list", "--json")) == ["s", "order-1"]
+    assert ids(shared("runs", "list", "--json", "--workflow", "order")) == ["order-1"]
+    assert ids(shared("runs", "list", "--json", "--limit", "1")) == ["s"]
     assert ids(shared("runs", "list", "--app", "second", "--json")) == ["s"]
+    lines = [line.split()[:3] for line in shared("runs", "list").out.splitlines()]
+    assert lines == [["id", "app", "workflow"], ["s", "second", "flow"], ["order-1", "shop", "order"]]
+    assert " app " not in shared("runs", "list", "--app", "second").out
+
+
+@pytest.mark.parametrize("command", [["show"], ["history"], ["cancel"], ["signal"]])
+def test_of_several_applications_the_one_that_has_the_run_is_meant(shared, command) -> None:
+    done = shared("runs", *command, "s", *(["go"] if command == ["signal"] else []))
+    assert done.code == (0 if command[0] in ("show", "history") else 5)
+    assert "several applications" not in done.err
+
+
+def test_of_several_applications_one_must_be_named_if_no_run_or_none_of_theirs_is(shared) -> None:
+    for command in (["cancel", "--all", "--yes"], ["show", "nothing"], ["cancel", "s", "order-1"]):
+        done = shared("runs", *command)
+        assert done.code == 4
+        assert "has runs of several applications ('second', 'shop'): name one with --app" in done.err
 
 
 def test_an_application_without_runs_is_4(shared) -> None:

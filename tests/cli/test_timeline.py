@@ -245,7 +245,46 @@ def test_long_names_and_errors_are_cut_to_the_width() -> None:
 
 def test_short_steps_of_a_long_run_are_seen() -> None:
     journal = [START, entry(1, 5_000, Kind.TASK, 1, name="a", attempt=1, took=1), finish(2)]
-    assert "█" in drawn(80, journal=journal)[1]
+    (line,) = [line for line in drawn(80, journal=journal) if line.startswith("   1 a ")]
+    assert "█" in line
+
+
+def test_a_stretch_of_which_nothing_was_recorded_is_told() -> None:
+    journal = [
+        START,
+        entry(1, 2_000, Kind.TASK, 1, name="nap", attempt=1, took=2_000),
+        entry(2, 9_600, Kind.TASK, 2, name="nap", attempt=1, took=3_600),
+        finish(3),
+    ]
+    assert drawn(80, journal=journal)[1:-1] == [
+        "   1 nap                        0 ms     2.0 s  ███████",
+        "   - nothing recorded          2.0 s     4.0 s",
+        "       interrupted, no free worker, paused, or computing in its body",
+        "   2 nap                       6.0 s     3.6 s                     ████████████",
+    ]
+
+
+def test_gaps_are_what_no_step_accounts_for() -> None:
+    task = entry(1, 3_000, Kind.TASK, 1, name="a", attempt=1, took=2_000)
+    wait = entry(2, 7_000, Kind.TIMER, 2, name="sleep")
+    failed = entry(3, 7_000, Kind.TASK, 3, Status.ERROR, name="b", attempt=1, took=0, data=b"E")
+    retried = entry(4, 8_000, Kind.RUN, None, name="rewind", note="3")
+    timeline = timeline_of(RUN, [START, task, wait, failed, retried, finish(5)], 0)
+    # Before the retry the run had failed: that is no gap.
+    assert [(gap.begin - T, gap.end - T) for gap in timeline.gaps] == [(0, 1_000), (8_000, 10_000)]
+
+
+def test_what_runs_now_is_no_gap() -> None:
+    running = dataclasses.replace(RUN, state=RunState.RUNNING, finished_at=None)
+    assert timeline_of(running, [START], T + 60_000).gaps == []
+
+
+def test_long_names_get_more_room_on_a_wide_terminal() -> None:
+    name = "a_rather_long_name_for_a_task"
+    journal = [START, entry(1, 9_000, Kind.TASK, 1, name=name, attempt=1, took=9_000), finish(2)]
+    assert f"   1 {name} " in drawn(120, journal=journal)[1]
+    assert "   1 a_rather_long_name_for_a_… " in drawn(80, journal=journal)[1]
+    assert max(map(len, drawn(120, journal=journal))) <= 120
 
 
 def test_a_run_that_took_no_time_is_drawn() -> None:

@@ -36,6 +36,7 @@ def test_a_worker_tells_programs_in_json(shop) -> None:
 
 
 def test_a_stopping_worker_hands_its_runs_back(shop) -> None:
+    """Covers: A20"""
     shop.start("approval", "1")
     with shop.popen("worker", "shop.py") as process:
         until(lambda: shop.run("runs", "list", "--json", "--state", "suspended").out)
@@ -89,6 +90,7 @@ def test_a_worker_without_a_usable_database_ends_with_3(durable, shop) -> None:
 
 
 def test_a_worker_whose_database_was_deleted_ends_with_3(shop) -> None:
+    """Covers: B8"""
     shop.start("items", 4)
     with shop.popen("worker", "shop.py") as process:
         until(lambda: "item 1" in shop.ledger())

@@ -3,6 +3,8 @@
 Each block is a workflow. It is started in one process, which ends when the run waits; the signal `go` is given, and
 another process, with another seed for the hashes of strings, goes on with it. A block marked `first` is what the first
 process executes in place of the blocks that follow it under the same heading.
+
+Covers: D11, G5, G8
 """
 
 import json

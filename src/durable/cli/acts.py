@@ -1,11 +1,11 @@
-"""`durable runs cancel|pause|resume|retry`: on runs that are named, or on all that match a filter."""
+"""`durable runs cancel|pause|resume`: on runs that are named, or on all that match a filter."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -23,10 +23,11 @@ from durable.cli.options import (
     yes_option,
 )
 from durable.cli.output import confirm, count_of, print_json, say
-from durable.core.failure import RestartPlan, rewind_note
-from durable.core.records import Entry, Kind, RunRecord, RunState
+from durable.core.records import RunRecord, RunState
 from durable.errors import RunNotOpen, UsageError
 from durable.store.base import LIST_PAGE_MAX
+
+T = TypeVar("T")
 
 AT_ONCE: Final = 100
 """Requests of one bulk action that are on their way together: they share commits."""
@@ -130,113 +131,41 @@ def resume(yes: bool, as_json: bool, **options: Any) -> None:
     finish(_act(choice_of(options), Action("resume", act, (RunState.PAUSED,)), yes, as_json))
 
 
-@click.command("retry")
-@click.option(
-    "--from", "position", type=click.IntRange(1), metavar="POSITION",
-    help="Discard what was recorded from this position of the history on, and go on from there.",
-)  # fmt: skip
-@choosing
-def retry(position: int | None, yes: bool, as_json: bool, **options: Any) -> None:
-    """Let runs that failed or were set aside go on.
-
-    Says first what is dropped from the journal, and which effects that succeeded will run again.
-    """
-    choice = choice_of(options)
-    if position is not None and len(choice.ids) != 1:
-        raise CommandError("--from POSITION takes exactly one run id: positions differ between runs")
-    if len(choice.ids) == 1:
-        finish(_retry_one(choice, position, yes, as_json))
-        return
-
-    async def act(app: Workflow, run_id: str) -> str:
-        plan = await app.runs.retry(run_id)
-        return f"queued{f', repeats {plain(_names(plan.repeats))}' if plan.repeats else ''}"
-
-    finish(_act(choice, Action("retry", act, (RunState.FAILED, RunState.SET_ASIDE)), yes, as_json))
-
-
 async def _too_late(app: Workflow, run_id: str, wanted: str) -> RunNotOpen:
     return RunNotOpen(run_id, (await app.runs.get(run_id)).state.label, wanted)
-
-
-# One run, with its plan -----------------------------------------------------------------------------------------------
-
-
-async def _retry_one(choice: Choice, position: int | None, yes: bool, as_json: bool) -> None:
-    run_id = choice.ids[0]
-    async with opened(choice.target) as app:
-        try:
-            plan = await app.runs.plan_retry(run_id, position=position)
-        except ValueError as error:
-            raise CommandError(f"run {run_id!r}: {error}") from None
-        if not as_json:
-            journal = {entry.position: entry for entry in await _journal(app, run_id)}
-            for line in plan_lines(run_id, plan, journal):
-                say(line, err=True)
-        if plan.drop:
-            confirm(f"retry run {plain(run_id)!r}?", yes=yes)
-        done = await app.runs.retry(run_id, position=position)
-        if as_json:
-            print_json({"id": run_id, "done": "queued", "dropped": done.drop, "repeats": done.repeats})
-        else:
-            say(f"run {run_id!r} is queued and goes on as soon as a worker takes it")
-
-
-async def _journal(app: Workflow, run_id: str) -> list[Entry]:
-    from durable.cli.runs import run_with_journal
-
-    return (await run_with_journal(app, run_id))[1]
-
-
-def plan_lines(run_id: str, plan: RestartPlan, journal: dict[int, Entry]) -> list[str]:
-    """Return what a retry means, in words."""
-    if not plan.drop:
-        return [f"run {run_id!r}: nothing is dropped, it goes on from where it is"]
-    dropped = [journal[position] for position in plan.drop if position in journal]
-    kinds = [f"{_what(entry)} ({entry.position})" for entry in dropped if entry.kind is not Kind.RUN]
-    entries = "1 entry is" if len(plan.drop) == 1 else f"{len(plan.drop):,} entries are"
-    lines = [f"run {run_id!r}: {entries} dropped, at {rewind_note(plan.drop)}"]
-    if kinds:
-        lines.append(f"  what was recorded there: {_names(kinds)}")
-    if plan.repeats:
-        lines.append(f"  effects that succeeded and will run again: {', '.join(plan.repeats)}")
-    else:
-        lines.append("  no effect that succeeded will run again")
-    return lines
-
-
-def _what(entry: Entry) -> str:
-    name = entry.name or entry.step_id or entry.kind.name.lower()
-    return f"{name} {entry.status.name.lower()}"
-
-
-def _names(names: Sequence[str], limit: int = 12) -> str:
-    more = f", … {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 # Any number of runs ---------------------------------------------------------------------------------------------------
 
 
 async def _act(choice: Choice, action: Action, yes: bool, as_json: bool) -> None:
-    async with opened(choice.target) as app:
-        if choice.ids:
-            ids = list(dict.fromkeys(choice.ids))
-        else:
-            ids = await _matching(app, action, choice.where)
-            if not ids:
-                say("no runs match", err=True)
-                return
-            more = ", …" if len(ids) > NAMED_MAX else ""
-            named = ", ".join(map(plain, ids[:NAMED_MAX]))
-            confirm(f"{action.verb} {count_of(len(ids), 'run')} ({named}{more})?", yes=yes)
-        results = await _all_at(app, action, ids)
-    _report(ids, results, as_json)
+    async with opened(choice.target, run_ids=choice.ids) as app:
+        ids = await ids_of(app, choice, action.states)
+        if not ids:
+            say("no runs match", err=True)
+            return
+        if not choice.ids:
+            confirm(f"{action.verb} {named(ids)}?", yes=yes)
+        results = await all_at(ids, lambda run_id: action.act(app, run_id))
+    if as_json:
+        for run_id, result in zip(ids, results, strict=True):
+            print_json(
+                {"id": run_id, "done": result} if isinstance(result, str) else {"id": run_id, "error": str(result)}
+            )
+    report(ids, results, quiet=as_json)
 
 
-async def _matching(app: Workflow, action: Action, where: dict[str, Any]) -> list[str]:
-    if not where.get("states"):
-        where = where | {"states": action.states}
+def named(ids: Sequence[str]) -> str:
+    """Return how many runs are meant, and the first of them."""
+    more = ", …" if len(ids) > NAMED_MAX else ""
+    return f"{count_of(len(ids), 'run')} ({', '.join(map(plain, ids[:NAMED_MAX]))}{more})"
+
+
+async def ids_of(app: Workflow, choice: Choice, states: tuple[RunState, ...]) -> list[str]:
+    """Return the runs that are meant: those that are named, or those that match, in these states if none are given."""
+    if choice.ids:
+        return list(dict.fromkeys(choice.ids))
+    where = choice.where if choice.where.get("states") else choice.where | {"states": states}
     ids: list[str] = []
     before: RunRecord | None = None
     while page := await app.runs.list(**where, limit=LIST_PAGE_MAX, before=before):
@@ -245,35 +174,35 @@ async def _matching(app: Workflow, action: Action, where: dict[str, Any]) -> lis
     return ids
 
 
-async def _all_at(app: Workflow, action: Action, ids: list[str]) -> list[str | UsageError]:
-    async def one(run_id: str) -> str | UsageError:
+async def all_at(ids: Sequence[str], act: Callable[[str], Awaitable[T]]) -> list[T | UsageError]:
+    """Return what `act` returns for each run, or why it could not be done to that one."""
+
+    async def one(run_id: str) -> T | UsageError:
         try:
-            return await action.act(app, run_id)
+            return await act(run_id)
         except UsageError as error:
             # Of this run only; a store that fails ends the whole command.
             return error
 
-    results: list[str | UsageError] = []
+    results: list[T | UsageError] = []
     for start in range(0, len(ids), AT_ONCE):
         results += await asyncio.gather(*map(one, ids[start : start + AT_ONCE]))
     return results
 
 
-def _report(ids: list[str], results: list[str | UsageError], as_json: bool) -> None:
+def report(ids: Sequence[str], results: Sequence[str | UsageError], *, quiet: bool) -> None:
+    """Tell what became of each run; `quiet`, if that was told.
+
+    Raises:
+        UsageError: the only run could not be changed.
+        CommandError: some of several could not.
+    """
     errors = [result for result in results if isinstance(result, UsageError)]
-    if len(ids) == 1 and errors and not as_json:
+    if len(ids) == 1 and errors:
         raise errors[0]
     for run_id, result in zip(ids, results, strict=True):
-        if as_json:
-            print_json(
-                {"id": run_id} | ({"error": str(result)} if isinstance(result, UsageError) else {"done": result})
-            )
-        else:
-            say(
-                str(result) if isinstance(result, UsageError) else f"run {run_id!r}: {result}",
-                err=isinstance(result, UsageError),
-            )
+        if not quiet:
+            failed = isinstance(result, UsageError)
+            say(str(result) if failed else f"run {run_id!r}: {result}", err=failed)
     if errors:
-        if len(errors) == 1 and len(ids) == 1:
-            raise errors[0]
         raise CommandError(f"{len(errors)} of {count_of(len(ids), 'run')} could not be changed", REFUSED)

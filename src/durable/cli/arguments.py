@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import inspect
 import json
-import types
 import typing
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,8 +16,11 @@ from typing import Any, Final
 
 from durable.api.workflows import WorkflowFunction
 from durable.cli.exits import CommandError
-from durable.cli.formatting import parse_duration
-from durable.errors import DecodeError, EncodeError
+from durable.cli.fitting import Misfit, bare, fitted, members_of, shown, sketch
+from durable.cli.formatting import cut, parse_duration
+
+SHOWN_CHARS: Final = 80
+"""Characters of a value that a message repeats."""
 
 
 def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
@@ -40,10 +43,22 @@ def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of a text: JSON if it is that, else the text itself."""
+    """Return the value of a text: JSON if it is that, else the text itself.
+
+    Raises:
+        ValueError: it begins like an object, a list or a string of JSON and is none: most likely a slip, which must
+            not become the value.
+    """
     try:
         return json.loads(text, parse_constant=_no_constant)
-    except ValueError:
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if text.lstrip()[:1] in ("{", "[", '"') and isinstance(error, json.JSONDecodeError):
+            raise ValueError(
+                f"it begins like JSON and is none ({error.msg}: character {error.pos + 1}); "
+                f"if text is meant, write it as a JSON string: {json.dumps(text, ensure_ascii=False)}"
+            ) from None
         return text
 
 
@@ -59,63 +74,81 @@ def arguments_of(workflow: WorkflowFunction[Any, Any], texts: Iterable[str]) -> 
         CommandError: a text is no pair, or its value does not fit the parameter's annotation.
     """
     types_of = workflow.spec.argument_types
-    values = {name: _typed(workflow, name, text, types_of.get(name, Any)) for name, text in parse_pairs(texts).items()}
+    values = {name: _typed(name, text, types_of.get(name, Any)) for name, text in parse_pairs(texts).items()}
     parameters = inspect.signature(workflow.spec.fn).parameters.values()
     first = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in values]
     return [values.pop(name) for name in first], values
 
 
-def _typed(workflow: WorkflowFunction[Any, Any], name: str, text: str, annotation: Any) -> Any:
+def _typed(name: str, text: str, annotation: Any) -> Any:
     try:
-        found, value = _simple(text, annotation)
-        if found:
-            return value
-        codec = workflow._app.codec
-        label = f"argument {name!r}"
-        # As for any payload from outside: the codec builds the class that the annotation names.
-        return codec.decode(codec.encode(value, label=label), annotation, label=label)
-    except DecodeError as error:
-        raise CommandError(f"argument {name!r} is {text!r}: {error.why}") from None
-    except EncodeError as error:
-        raise CommandError(str(error)) from None
+        return value_of(text, annotation)
+    except ValueError as error:
+        raise CommandError(f"argument {name!r} is {cut(text, SHOWN_CHARS)!r}: {error}") from None
+
+
+def value_of(text: str, annotation: Any, whole: Any = None) -> Any:
+    """Return the value that a text means where an annotation stands.
+
+    Args:
+        text: What was written.
+        annotation: What the value is to be.
+        whole: The annotation of which this is a part; it is named when nothing fits.
+
+    Raises:
+        ValueError: it means no such value; the text says what was expected.
+    """
+    plain = bare(annotation)
+    if members := members_of(plain):
+        return _of_union(text, members, annotation)
+    if plain is Any or plain is object:
+        return parse_value(text)
+    try:
+        if typing.get_origin(plain) is typing.Literal:
+            return _literal(text, typing.get_args(plain))
+        if isinstance(plain, type) and issubclass(plain, enum.Enum):
+            return _enum(text, plain)
+        if isinstance(plain, type) and plain in _READERS:
+            return fitted(_READERS[plain](text), annotation)
     except (ValueError, ArithmeticError) as error:
-        why = str(error) or type(error).__name__
-        raise CommandError(f"argument {name!r} is {text!r}: expected {_name(annotation)} ({why})") from None
+        why = "" if isinstance(error, ArithmeticError) else f" ({error})"  # decimal's have no text for people
+        raise ValueError(f"expected {shown(whole or annotation)}{why}") from None
+    try:
+        # What is no JSON may be text that a class takes: a path of one's own, a model whose root is text.
+        return fitted(_json_or(text, text), annotation)
+    except Misfit as error:
+        looks = f": {sketch(annotation)}" if sketch(annotation) else ""
+        raise ValueError(f"expected {shown(whole or annotation)}, as JSON{looks} ({error})") from None
 
 
-def _simple(text: str, annotation: Any) -> tuple[bool, Any]:
-    """Return whether the annotation alone says what the text means, and the value: else what JSON makes of it."""
-    annotation = _bare(annotation)
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return _one_of(text, typing.get_args(annotation))
-    if typing.get_origin(annotation) is typing.Literal:
-        return True, _literal(text, typing.get_args(annotation))
-    if isinstance(annotation, type):
-        if issubclass(annotation, enum.Enum):
-            return True, _enum(text, annotation)
-        if annotation in _READERS:
-            return True, _READERS[annotation](text)
-    return False, parse_value(text)
-
-
-def _bare(annotation: Any) -> Any:
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _bare(typing.get_args(annotation)[0])
-    if isinstance(annotation, typing.NewType):
-        return _bare(annotation.__supertype__)
-    return annotation
-
-
-def _one_of(text: str, members: tuple[Any, ...]) -> tuple[bool, Any]:
+def _of_union(text: str, members: tuple[Any, ...], annotation: Any) -> Any:
     if type(None) in members and text in ("null", "None"):
-        return True, None
-    others = [member for member in members if member is not type(None)]
+        return None
+    others = [bare(member) for member in members if member is not type(None)]
     if len(others) == 1:
-        return _simple(text, others[0])
-    value = parse_value(text)
-    if str in others and not any(isinstance(value, kind) for kind in others if isinstance(kind, type)):
-        return True, text
-    return False, value
+        return value_of(text, others[0], annotation)
+    # What JSON gives is itself before it is made into something else: `3` is a number in `str | float | int`.
+    value = _json_or(text, None)
+    if type(value) in others:
+        return value
+    if type(value) in (dict, list):
+        with suppress(Misfit):
+            return fitted(value, annotation)
+    for member in others:
+        # Any text is a path, and bytes: where text is wanted as well, it stays text.
+        if str not in others or member not in (str, bytes, Path):
+            with suppress(ValueError):
+                return value_of(text, member)
+    if str in others:
+        return text
+    raise ValueError(f"expected {shown(annotation)}")
+
+
+def _json_or(text: str, default: Any) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return default
 
 
 def _literal(text: str, choices: tuple[Any, ...]) -> Any:
@@ -156,10 +189,7 @@ def _timedelta(text: str) -> timedelta:
 
 
 _READERS: Final[dict[type, Callable[[str], Any]]] = {
-    str: str, int: int, float: float, bool: _boolean, bytes: _bytes, Path: Path, Decimal: Decimal, uuid.UUID: uuid.UUID,
+    str: str, int: int, float: float, complex: complex, bool: _boolean, bytes: _bytes, Path: Path,
+    Decimal: Decimal, uuid.UUID: uuid.UUID,
     datetime: datetime.fromisoformat, date: date.fromisoformat, time: time.fromisoformat, timedelta: _timedelta,
 }  # fmt: skip
-
-
-def _name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", None) or str(annotation)

@@ -8,28 +8,41 @@ from typing import Any
 
 from durable.api.app import Workflow
 from durable.api.runs import Event, Undecodable
+from durable.cli.calls import Called, called_with, noted
 from durable.cli.formatting import ago, as_json, cut, duration, iso, moment, plain, safe_repr
+from durable.cli.hints import Hints
 from durable.cli.steps import wait_title
-from durable.core.records import Entry, Kind, RunRecord, RunState, Status, Wait
+from durable.core.records import Entry, Kind, Requests, RunRecord, RunState, Status, Wait
 
 UNDECODABLE = "undecodable"
 
-_COMMANDS = {"signal": "signal", "message": "send"}
+SHOWN_CHARS = 400
+"""Characters of arguments and of a result that `runs show` prints; `--json` has all."""
+
+COMMANDS = {"signal": "signal", "message": "send"}
 """The command that ends each kind of wait."""
 
 
-def record_json(record: RunRecord, waits: Sequence[Wait] = ()) -> dict[str, Any]:
+def record_json(record: RunRecord, called: Called | None, waits: Sequence[Wait] = ()) -> dict[str, Any]:
     """Return what programs are told of a run."""
     return {
         "id": record.run_id, "app": record.queue.app, "workflow": record.queue.workflow,
         "version": record.queue.version, "group": record.queue.group, "state": record.state.label,
-        "reason": record.reason, "detail": record.detail, "arguments": record.note,
+        "reason": record.reason, "detail": record.detail,
+        "arguments": None if called is None else called.as_json(), "note": record.note,
         "created_at": iso(record.created_at), "started_at": iso(record.started_at),
         "finished_at": iso(record.finished_at), "due_at": iso(record.due_at), "deadline_at": iso(record.deadline_at),
         "active_seconds": record.active_ms / 1000, "worker": record.owner, "parent": record.parent_id,
         "continuation": record.continuation, "deaths": record.deaths, "progress": progress_of(record),
         "tags": record.tags, "waits": [wait_title(wait.target) for wait in waits],
+        "requests": requested(record),
     }  # fmt: skip
+
+
+def requested(record: RunRecord) -> list[str]:
+    """Return what was asked of a run and is yet to be done: `cancel`, `pause`."""
+    words = {Requests.CANCEL: "cancel", Requests.PAUSE: "pause"}
+    return [word for request, word in words.items() if request in record.requests]
 
 
 def progress_of(record: RunRecord) -> dict[str, Any] | None:
@@ -55,7 +68,12 @@ def _number(value: Any) -> str:
 
 
 def condition(record: RunRecord, now: int, waits: Sequence[Wait] = ()) -> str:
-    """Return in a few words why a run is where it is; empty if its state says all."""
+    """Return in a few words why a run is where it is, and what was asked of it; empty if its state says all."""
+    parts = [f"{word} requested" for word in requested(record)] if not record.state.is_final else []
+    return ", ".join([*parts, *([text] if (text := _condition(record, now, waits)) else [])])
+
+
+def _condition(record: RunRecord, now: int, waits: Sequence[Wait]) -> str:
     names = ", ".join(wait_title(wait.target) for wait in waits)
     match record.state:
         case RunState.SET_ASIDE | RunState.FAILED | RunState.CANCELLED:
@@ -79,15 +97,17 @@ def worker_text(worker: str | None) -> str:
     return f"process {parts[1]}" if len(parts) > 1 and parts[1].isdigit() else f"worker {worker}"
 
 
-def elapsed(record: RunRecord, now: int) -> str:
-    """Return how long a run took, or has taken so far."""
+def elapsed(record: RunRecord, now: int, last_at: int | None = None) -> str:
+    """Return how long a run took, or has taken so far; `last_at` is the time of its last entry, if that is known."""
     if record.started_at is None:
         return "-"
     end = record.finished_at if record.state.is_final and record.finished_at is not None else now
+    if record.state is RunState.SET_ASIDE and last_at is not None:
+        end = max(last_at, record.started_at)
     return duration((end - record.started_at) / 1000)
 
 
-def head_lines(record: RunRecord, now: int) -> list[str]:
+def head_lines(record: RunRecord, called: Called | None, now: int, last_at: int | None = None) -> list[str]:
     """Return the lines over a run's timeline."""
     queue = record.queue
     version = f" version {queue.version}" if queue.version else ""
@@ -97,9 +117,9 @@ def head_lines(record: RunRecord, now: int) -> list[str]:
         f"created   {moment(record.created_at)} ({ago(record.created_at, now)})",
     ]
     if record.started_at is not None:
-        lines.append(f"took      {elapsed(record, now)}, active {duration(record.active_ms / 1000)}")
+        lines.append(f"took      {elapsed(record, now, last_at)}, active {duration(record.active_ms / 1000)}")
     optional = {
-        "arguments": record.note,
+        "arguments": cut(record.note if called is None else str(called), SHOWN_CHARS),
         "parent": record.parent_id,
         "progress": progress_text(record),
         "deadline": moment(record.deadline_at) if record.deadline_at is not None else "",
@@ -119,10 +139,11 @@ def event_of(app: Workflow, record: RunRecord, entry: Entry) -> Event:
 def entry_json(app: Workflow, record: RunRecord, entry: Entry) -> dict[str, Any]:
     """Return what programs are told of an entry."""
     made: dict[str, Any] = {
-        "position": entry.position, "at": iso(entry.at), "kind": entry.kind.name.lower(),
-        "status": entry.status.name.lower(), "name": entry.name,
+        "position": entry.position, "at": iso(entry.at), "kind": entry.kind.label,
+        "status": entry.status.name.lower(), "name": entry.label,
         "step": entry.step_id if entry.seq is None else entry.seq,
-        "attempt": entry.attempt, "seconds": entry.took / 1000, "arguments": entry.note,
+        "attempt": entry.attempt, "seconds": entry.took / 1000,
+        "arguments": arguments_json(app, record, entry), "note": entry.note,
         "next_at": iso(entry.due_at) if entry.status is Status.RETRY else None,
     }  # fmt: skip
     event = event_of(app, record, entry)
@@ -131,6 +152,21 @@ def entry_json(app: Workflow, record: RunRecord, entry: Entry) -> dict[str, Any]
     if event.error is not None:
         return made | {"error": error_json(event.error)}
     return made | {"value": as_json(event.value)}
+
+
+def arguments_json(app: Workflow, record: RunRecord, entry: Entry) -> Any:
+    """Return the arguments of an entry; None if it has none, or they are not known whole."""
+    called = None
+    if is_start(entry):
+        called = called_with(app, record, entry)
+    elif entry.kind in (Kind.TASK, Kind.START):
+        called = noted(entry.note)
+    return None if called is None else called.as_json()
+
+
+def is_start(entry: Entry) -> bool:
+    """Is it the entry with which a run begins?"""
+    return entry.kind is Kind.RUN and entry.name == "start"
 
 
 def error_json(error: BaseException) -> dict[str, Any]:
@@ -168,8 +204,8 @@ def value_line(app: Workflow, record: RunRecord, entry: Entry, width: int = 200)
     event = event_of(app, record, entry)
     if event.error is not None:
         return cut(error_text(event.error), width)
-    if entry.kind is Kind.RUN and entry.name == "start":
-        return cut(record.note, width)
+    if is_start(entry):
+        return cut(str(called_with(app, record, entry) or record.note), width)
     if not entry.data:
         return cut(entry.note, width)
     if isinstance(event.value, Undecodable):
@@ -178,31 +214,34 @@ def value_line(app: Workflow, record: RunRecord, entry: Entry, width: int = 200)
 
 
 def undecodable_text(value: Undecodable) -> str:
-    """Return what stands in place of a value, without what a program could do about it."""
-    return cut(f"<{UNDECODABLE}: {value.why.partition(';')[0]}>", 120)
+    """Return what stands in place of a value, with what helps here rather than in a program."""
+    why = value.why.partition(";")[0]
+    more = "; --code MODULE:APP loads it" if why.endswith("not loaded here") else ""
+    return cut(f"<{UNDECODABLE}: {why}{more}>", 160)
 
 
-def waiting_lines(record: RunRecord, waits: Sequence[Wait], now: int) -> list[str]:
-    """Return what a run that has not ended needs to go on, and how one helps it."""
-    run_id = record.run_id
+def waiting_lines(record: RunRecord, waits: Sequence[Wait], now: int, hints: Hints) -> list[str]:
+    """Return what a run that has not ended needs to go on, and the commands that help it."""
+    retry = hints.command("runs", "retry", record.run_id)
     match record.state:
         case RunState.SET_ASIDE:
-            return [f"set aside: {condition(record, now)}", f"when that is mended: durable runs retry {run_id}"]
+            return [f"set aside: {condition(record, now)}", f"when that is mended: {retry}"]
         case RunState.PAUSED:
-            return [f"paused; durable runs resume {run_id}"]
+            return [f"paused; to let it go on: {hints.command('runs', 'resume', record.run_id)}"]
         case RunState.FAILED:
-            return [f"failed: {condition(record, now)}", f"to go on from what failed: durable runs retry {run_id}"]
+            return [f"failed: {condition(record, now)}", f"to go on from what failed: {retry}"]
         case RunState.SUCCEEDED | RunState.CANCELLED:
             return []
     text = condition(record, now, waits)
-    return [f"{record.state.label}: {text}" if text else record.state.label, *_help_lines(record, waits)]
+    return [f"{record.state.label}: {text}" if text else record.state.label, *_help_lines(record, waits, hints)]
 
 
-def _help_lines(record: RunRecord, waits: Sequence[Wait]) -> list[str]:
+def _help_lines(record: RunRecord, waits: Sequence[Wait], hints: Hints) -> list[str]:
     """Return the commands that give a run what it waits for."""
-    lines: list[str] = []
-    for wait in waits:
-        word, _, name = wait_title(wait.target).partition(" ")
-        if word in _COMMANDS:
-            lines.append(f"durable runs {_COMMANDS[word]} {record.run_id} {name} PAYLOAD")
-    return lines
+    return [hints.command(*words) for wait in waits if (words := command_for(record, wait))]
+
+
+def command_for(record: RunRecord, wait: Wait) -> tuple[str, ...]:
+    """Return the words of the command that gives a run what it waits for; none if no command does."""
+    word, _, name = wait_title(wait.target).partition(" ")
+    return ("runs", COMMANDS[word], record.run_id, name, "PAYLOAD") if word in COMMANDS else ()

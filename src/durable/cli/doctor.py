@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sqlite3
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ from typing import Any, Final
 import click
 
 from durable.cli.exits import OK, UNSUCCESSFUL
-from durable.cli.opening import Target, name_of_application, opened_store
+from durable.cli.hints import Hints, hints_for
+from durable.cli.opening import Target, check_exists, name_of_application, opened_store
 from durable.cli.options import db_option, finish, json_option
 from durable.cli.output import count_of, make_console, print_json, say
 from durable.core.records import Queue, RunRecord, RunState, WorkerRecord
-from durable.errors import StoreError
+from durable.errors import StoreCorrupt, StoreError
 from durable.runtime.clock import SystemClock
 from durable.store.base import LIST_PAGE_MAX, RunFilter, RunStore, StoreStatus
+from durable.store.sqlite import accept_loss
+from durable.store.sqlite.damage import examine
+from durable.store.sqlite.url import parse_url
 
 SHOWN_MAX: Final = 20
 """Runs that each section names."""
@@ -35,7 +40,7 @@ class Report:
     """Damage, and that the database cannot be written."""
     set_aside: list[RunRecord] = field(default_factory=list)
     waiting: dict[Queue, dict[RunState, int]] = field(default_factory=dict)
-    """Lines in which a run is due that no living worker takes: how many are queued and suspended in each."""
+    """Queues in which a run is due that no living worker takes: how many are queued and suspended in each."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -47,14 +52,26 @@ class Report:
 @click.command("doctor")
 @db_option
 @click.option("--app", metavar="NAME", help="Only this application's runs.")
+@click.option(
+    "--accept-loss", "accepts_loss", is_flag=True,
+    help="Let a file serve that lacks commits it once had, because its log was removed; they are gone.",
+)  # fmt: skip
 @json_option
-def command(db: str | None, app: str | None, as_json: bool) -> int:
+def command(db: str | None, app: str | None, accepts_loss: bool, as_json: bool) -> int:
     """Look at a database: damage, runs that cannot go on, workers. The exit code is 1 if something needs attention."""
-    report = finish(_examine(Target(db, app)))
+    target = Target(db, app)
+    if accepts_loss:
+        check_exists(target.location)
+        accept_loss(os.path.realpath(parse_url(target.location).path))
+    try:
+        report = finish(_examine(target))
+    except StoreCorrupt as error:
+        _tell_damage(target, error, as_json)
+        return UNSUCCESSFUL
     if as_json:
         print_json(_as_json(report))
     else:
-        _print(report)
+        _print(report, hints_for(Target(db)))
     return UNSUCCESSFUL if report.needs_attention else OK
 
 
@@ -85,16 +102,39 @@ async def _expire(store: RunStore, report: Report) -> None:
 
 
 async def _waiting(store: RunStore, app: str | None, workers: list[WorkerRecord]) -> dict[Queue, dict[RunState, int]]:
-    """Return the lines in which a run is due and that no living worker serves, with what stands or sleeps in them."""
+    """Return the queues in which a run is due and that no living worker serves, with what stands or sleeps in them."""
     served = {queue for worker in workers for queue in worker.queues}
-    lines = await store.tally(RunFilter(app=app, states=(RunState.QUEUED, RunState.SUSPENDED)))
+    queues = await store.tally(RunFilter(app=app, states=(RunState.QUEUED, RunState.SUSPENDED)))
     now = SystemClock().now_ms()
     found: dict[Queue, dict[RunState, int]] = {}
-    for queue, counts in lines.items():
+    for queue, counts in queues.items():
         due_at = None if queue in served else await store.next_due((queue,))
         if due_at is not None and due_at <= now:
             found[queue] = counts
     return found
+
+
+# Damage ---------------------------------------------------------------------------------------------------------------
+
+
+def _tell_damage(target: Target, error: StoreCorrupt, as_json: bool) -> None:
+    """Tell what is left of a file that cannot serve as a store any more."""
+    path = parse_url(target.location).path
+    damage = examine(path)
+    if as_json:
+        print_json({
+            "ok": False, "database": path, "kind": "sqlite", "versions": _versions(),
+            "findings": damage.findings or [str(error)], "rows": damage.tables, "damaged_tables": damage.damaged,
+        })  # fmt: skip
+        return
+    say(f"database   {path} (sqlite)")
+    for finding in damage.findings or [str(error)]:
+        say(f"damage     {finding}")
+    for name, rows in damage.tables.items():
+        how_far = "can be read before the damage" if name in damage.damaged else "can be read"
+        say(f"table      {name}: {count_of(rows, 'row')} {how_far}")
+    say("what to do stop its workers, keep a copy of the file with its -wal, and restore a backup")
+    say("           without one: sqlite3 FILE .recover | sqlite3 NEW makes another file of what can be read")
 
 
 # Telling --------------------------------------------------------------------------------------------------------------
@@ -126,7 +166,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, hints: Hints) -> None:
     from rich.text import Text
 
     console = make_console()
@@ -139,7 +179,7 @@ def _print(report: Report) -> None:
     say(f"runs       {', '.join(f'{number:,} {state}' for state, number in report.counts.items()) or 'none'}")
     for line in _worker_lines(report.workers):
         say(line)
-    for line in _trouble_lines(report):
+    for line in _trouble_lines(report, hints):
         console.print(Text(line, "bold red"))
     if not report.needs_attention:
         console.print(Text("nothing needs attention", "green"))
@@ -153,7 +193,7 @@ def _worker_lines(workers: list[WorkerRecord]) -> Iterator[str]:
         yield f"worker     process {worker.pid} on {worker.host}: {names}"
 
 
-def _trouble_lines(report: Report) -> Iterator[str]:
+def _trouble_lines(report: Report, hints: Hints) -> Iterator[str]:
     from durable.cli.formatting import plain
 
     for finding in report.findings:
@@ -162,11 +202,12 @@ def _trouble_lines(report: Report) -> Iterator[str]:
         why = plain(f"{record.reason}: {record.detail}")
         yield f"set aside  {plain(record.run_id)} ({record.queue.workflow}), {why}"
     if len(report.set_aside) > SHOWN_MAX:
-        yield f"set aside  {len(report.set_aside) - SHOWN_MAX:,} more: durable runs list --state set-aside"
+        listing = hints.command("runs", "list", "--state", "set-aside")
+        yield f"set aside  {len(report.set_aside) - SHOWN_MAX:,} more: {listing}"
     for queue, counts in report.waiting.items():
         numbers = ", ".join(f"{number:,} {state.label}" for state, number in counts.items())
         which = f"workflow {queue.workflow!r}" + (f" version {queue.version!r}" if queue.version else "")
         yield plain(
             f"no worker  runs of {which} of application {queue.app!r} in group {queue.group!r} are due ({numbers}) and "
-            "no living worker takes them; start one with 'durable worker MODULE:APP'"
+            f"no living worker takes them; start one: {hints.command('worker', 'MODULE:APP')}"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,8 +14,11 @@ from durable.core.records import Entry
 if TYPE_CHECKING:
     from rich.text import Text
 
-NUMBER, TITLE, TIME, BAR_MIN = 4, 21, 9, 20
+NUMBER, TITLE_MIN, TIME, BAR_MIN = 4, 21, 9, 20
 """Widths of columns; the bar takes the rest."""
+
+TITLE_SHARE: Final = 3
+"""Names get their whole width up to this part of the terminal, a third."""
 
 STEPS_SHOWN: Final = 60
 """Steps that are drawn unless all are asked for: the first third and the last two."""
@@ -39,6 +43,8 @@ BLOCKS: Final = Marks("█", "▒", "·", "─", "…")
 LETTERS: Final = Marks("#", "x", ".", "-", "...")
 STYLES: Final = {Doing.WORKED: "green", Doing.FAILED: "red", Doing.WAITED: "dim"}
 OUTCOMES: Final = {Outcome.OK: "", Outcome.FAILED: "red", Outcome.OPEN: "blue", Outcome.MARK: "yellow"}
+GAP_TITLE: Final = "nothing recorded"
+GAP_REMARK: Final = "interrupted, no free worker, paused, or computing in its body"
 
 
 def marks_for(encoding: str) -> Marks:
@@ -64,40 +70,57 @@ def draw(
     """
     from rich.text import Text
 
-    bar = max(width - NUMBER - TITLE - 2 * TIME - 5, BAR_MIN)
-    yield _axis(timeline, bar, marks)
+    longest = max((len(step.title) for step in timeline.steps), default=0)
+    title = max(min(longest, width // TITLE_SHARE), TITLE_MIN)
+    bar = max(width - NUMBER - title - 2 * TIME - 5, BAR_MIN)
+    yield _axis(timeline, title, bar, marks)
     shown = len(timeline.steps) if every else STEPS_SHOWN
     hidden = len(timeline.steps) - shown
+    gaps = deque(timeline.gaps)
     for index, step in enumerate(timeline.steps):
+        before: list[Span] = []
+        while gaps and gaps[0].begin < step.begin:
+            before.append(gaps.popleft())
         if hidden > 0 and shown // 3 <= index < shown // 3 + hidden:
             if index == shown // 3:
                 yield Text(f"{'':{NUMBER}} {marks.more} {hidden:,} more steps; --all shows them", "dim")
             continue
-        yield _row(timeline, step, bar, marks)
+        yield from _gaps(timeline, before, title)
+        yield _row(timeline, step, title, bar, marks)
         yield from _remarks(timeline, step, width, error_text)
+    yield from _gaps(timeline, gaps, title)
     yield Text(f"{'':{NUMBER}} {marks.worked} worked  {marks.failed} failed  {marks.waited} waited", "dim")
 
 
-def _axis(timeline: Timeline, bar: int, marks: Marks) -> Text:
+def _axis(timeline: Timeline, title: int, bar: int, marks: Marks) -> Text:
     from rich.text import Text
 
     right = duration((timeline.end - timeline.begin) / 1000)
     axis = f"0 {marks.line * max(bar - len(right) - 3, 0)} {right}"
-    return Text(f"{'#':>{NUMBER}} {'step':{TITLE}} {'began at':>{TIME}} {'took':>{TIME}}  {axis}", "bold")
+    return Text(f"{'#':>{NUMBER}} {'step':{title}} {'began at':>{TIME}} {'took':>{TIME}}  {axis}", "bold")
 
 
-def _row(timeline: Timeline, step: Step, bar: int, marks: Marks) -> Text:
+def _row(timeline: Timeline, step: Step, title: int, bar: int, marks: Marks) -> Text:
     from rich.text import Text
 
     took = "" if step.outcome is Outcome.MARK else duration(((step.end or timeline.end) - step.begin) / 1000)
     if step.outcome is Outcome.OPEN:
         took = f"{took}+"
     line = Text(f"{step.number:>{NUMBER}} ", "dim")
-    line.append(f"{cut(step.title, TITLE):{TITLE}} ", OUTCOMES[step.outcome])
+    line.append(f"{cut(step.title, title):{title}} ", OUTCOMES[step.outcome])
     line.append(f"{duration((step.begin - timeline.begin) / 1000):>{TIME}} {took:>{TIME}}  ")
     line.append_text(_bar(timeline, step, bar, marks))
     line.rstrip()
     return line
+
+
+def _gaps(timeline: Timeline, gaps: Iterable[Span], title: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    for gap in gaps:
+        begin, took = duration((gap.begin - timeline.begin) / 1000), duration((gap.end - gap.begin) / 1000)
+        yield Text(f"{'-':>{NUMBER}} {GAP_TITLE:{title}} {begin:>{TIME}} {took:>{TIME}}", "dim")
+        yield Text(f"{'':{NUMBER + 3}}{GAP_REMARK}", "dim")
 
 
 def _bar(timeline: Timeline, step: Step, bar: int, marks: Marks) -> Text:

@@ -1,7 +1,7 @@
 """Exit codes of the `durable` command, and which error leads to which.
 
     0    done
-    1    the run did not succeed (failed, cancelled, set aside), or `doctor` found something that needs attention
+    1    the run did not succeed (failed, cancelled, set aside), or `doctor` or `check` found something
     2    usage: an unknown option, a module that cannot be imported, an argument of the wrong type, …
     3    store trouble: the database is missing, locked, full, damaged, of a newer version, …
     4    not found: no such run or application
@@ -37,7 +37,7 @@ INTERRUPTED: Final = 130
 CLOSED_OUTPUT: Final = 141
 
 SUMMARY: Final = (
-    "0 done; 1 the run did not succeed, or doctor found something; 2 usage; 3 store trouble; "
+    "0 done; 1 the run did not succeed, or doctor or check found something; 2 usage; 3 store trouble; "
     "4 no such run or application; 5 nothing was changed (the run's state does not allow it, or not confirmed); "
     "130 interrupted"
 )

@@ -97,6 +97,12 @@ def moment(at_ms: int | None) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def short_moment(at_ms: int, now_ms: int) -> str:
+    """Return a time in a narrow column: `14:30:05` today, `2026-11-20` before, in the local zone."""
+    at, now = (datetime.fromtimestamp(ms / 1000, UTC).astimezone() for ms in (at_ms, now_ms))
+    return at.strftime("%H:%M:%S" if at.date() == now.date() else "%Y-%m-%d")
+
+
 def iso(at_ms: int | None) -> str | None:
     """Return a time for programs: ISO 8601, UTC."""
     if at_ms is None:

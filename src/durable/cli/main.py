@@ -11,11 +11,13 @@ from typing import Any, Final, NoReturn
 import click
 
 from durable.cli import exits
+from durable.cli.groups import Group
 
 _COMMANDS: Final = {
     "run": ("run", "Execute a workflow here and show how it goes; resume it after an interruption."),
     "worker": ("worker", "Execute everything that is due, until interrupted."),
     "runs": ("runs", "Look at runs, and act on them."),
+    "check": ("check", "Replay the runs in flight against the code as it stands now: the check before a deploy."),
     "prune": ("prune", "Delete runs that ended, by age or number."),
     "doctor": ("doctor", "Say whether anything needs attention."),
     "completion": ("completion", "Print the script that completes commands in a shell."),
@@ -27,7 +29,7 @@ COMPLETE_VARIABLE: Final = "_DURABLE_COMPLETE"
 """Set by the scripts of `durable completion`: a shell asks what a word may become."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -43,25 +45,10 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click, with the nearest name for one that does not exist."""
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"there is no command {args[0]!r}{_nearest(args[0])}", ctx)
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
-
-
-def _nearest(name: str) -> str:
-    from difflib import get_close_matches
-
-    found = get_close_matches(name, _COMMANDS, 1)
-    return f"; did you mean {found[0]!r}?" if found else f"; expected one of {', '.join(_COMMANDS)}"
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -134,7 +121,7 @@ def run(args: list[str]) -> int:
 def _tell_usage(error: click.ClickException) -> None:
     ctx = getattr(error, "ctx", None)
     hint = f" ('{ctx.command_path} --help' shows how)" if ctx is not None else ""
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     _tell(f"{message[:1].lower()}{message[1:]}{hint}")
 
 

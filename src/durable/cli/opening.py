@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from durable.api.app import DEFAULT_DB, Workflow
 from durable.api.stores import store_maker
@@ -14,6 +14,7 @@ from durable.cli.loading import load_application
 from durable.codec.json_codec import JsonCodec
 from durable.errors import StoreError
 from durable.runtime.clock import SystemClock
+from durable.runtime.histories import RunReader
 from durable.store.base import RunFilter, RunStore
 from durable.store.sqlite.url import parse_url
 
@@ -62,14 +63,18 @@ async def opened_store(target: Target) -> AsyncIterator[RunStore]:
 
 
 @asynccontextmanager
-async def opened(target: Target) -> AsyncIterator[Workflow]:
+async def opened(target: Target, *, run_ids: Sequence[str] = ()) -> AsyncIterator[Workflow]:
     """Open an application: that of `--code`, that of `--app`, or the only one in the database.
+
+    Args:
+        target: What the options say.
+        run_ids: Runs that the command names: of several applications, the only one that has all of them is meant.
 
     Raises:
         NoSuchApplication: the database holds no runs of it, or of several applications.
         CommandError: the database or the code is not there.
     """
-    app = await _application(target)
+    app = await _application(target, run_ids)
     try:
         yield app
     finally:
@@ -78,7 +83,25 @@ async def opened(target: Target) -> AsyncIterator[Workflow]:
             await app.stop()
 
 
-async def _application(target: Target) -> Workflow:
+@asynccontextmanager
+async def opened_for_all(target: Target) -> AsyncIterator[tuple[Workflow | None, bool]]:
+    """Open the application that the options name, or one of the database's to look at the runs of all of them.
+
+    Yields the application, None if the database has no runs, and whether the runs of all are meant because it has
+    those of several.
+    """
+    names: set[str] = set()
+    if target.code is None and target.app is None:
+        async with opened_store(target) as store:
+            names = await applications(store)
+        if not names:
+            yield None, False
+            return
+    async with opened(replace(target, app=min(names)) if names else target) as app:
+        yield app, len(names) > 1
+
+
+async def _application(target: Target, run_ids: Sequence[str]) -> Workflow:
     if target.code is not None:
         app = load_application(target.code)
         if target.app is not None and target.app != app.name:
@@ -91,12 +114,12 @@ async def _application(target: Target) -> Workflow:
             check_exists(os.fspath(app.db))
         return app
     async with opened_store(target) as store:
-        name = await name_of_application(store, target)
+        name = await name_of_application(store, target, run_ids)
     return Workflow(name, db=target.location)
 
 
-async def name_of_application(store: RunStore, target: Target) -> str:
-    """Return the application that is meant.
+async def name_of_application(store: RunReader, target: Target, run_ids: Sequence[str] = ()) -> str:
+    """Return the application that is meant: of several, the only one that has all runs of these ids.
 
     Raises:
         NoSuchApplication: none or several could be.
@@ -112,6 +135,8 @@ async def name_of_application(store: RunStore, target: Target) -> str:
         raise NoSuchApplication(
             f"database {target.location!r} has no runs; start one, or name another database with --db"
         )
+    if len(names) > 1 and run_ids:
+        names = {name for name in names if await _has_all(store, name, run_ids)} or names
     if len(names) > 1:
         text = ", ".join(map(repr, sorted(names)))
         raise NoSuchApplication(
@@ -120,6 +145,10 @@ async def name_of_application(store: RunStore, target: Target) -> str:
     return names.pop()
 
 
-async def applications(store: RunStore) -> set[str]:
+async def _has_all(store: RunReader, app: str, run_ids: Sequence[str]) -> bool:
+    return all([await store.run(app, run_id) is not None for run_id in run_ids])
+
+
+async def applications(store: RunReader) -> set[str]:
     """Return the applications that have runs."""
     return {queue.app for queue in await store.tally(RunFilter())}

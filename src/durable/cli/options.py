@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from durable.cli.exits import CommandError
 from durable.cli.formatting import parse_duration, parse_moment
@@ -26,9 +27,18 @@ STATES: Final = [state.label.replace(" ", "-") for state in RunState]
 
 
 def db_option(fn: F) -> F:
-    """Add `--db`."""
-    text = "Database: a path or a URL such as sqlite:///orders.db. Default: DURABLE_DB, else durable.db."
-    return click.option("--db", metavar="URL", help=text)(fn)
+    """Add `--db`, for commands that need no code."""
+    return _db_option("DURABLE_DB, else durable.db")(fn)
+
+
+def code_db_option(fn: F) -> F:
+    """Add `--db`, for commands that are given the application's code: what that says comes before the environment."""
+    return _db_option("what the application's code says, else DURABLE_DB, else durable.db")(fn)
+
+
+def _db_option(default: str) -> Callable[[F], F]:
+    text = f"Database: a path or a URL such as sqlite:///orders.db. Default: {default}."
+    return click.option("--db", metavar="URL", help=text)
 
 
 def json_option(fn: F) -> F:
@@ -45,11 +55,11 @@ def target_options(fn: F) -> F:
     """Add `--db`, `--app`, `--code` and `--json`: for commands that work on a database without user code."""
     fn = json_option(fn)
     fn = click.option(
-        "--code", metavar="MODULE:APP",
+        "--code", metavar="MODULE:APP", shell_complete=complete_files,
         help="The application's own code: for its database, the types of its values, and its keys.",
     )(fn)  # fmt: skip
     fn = click.option("--app", metavar="NAME", help="Application; needed when the database holds several.")(fn)
-    return db_option(fn)
+    return _db_option("with --code what the code says, else DURABLE_DB, else durable.db")(fn)
 
 
 def target_of(options: dict[str, Any]) -> Target:
@@ -71,10 +81,34 @@ def complete_run_ids(ctx: click.Context, param: click.Parameter, incomplete: str
     return found
 
 
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete the name of a file; what is in it, only importing it could tell."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 async def _run_ids(target: Target, prefix: str) -> list[str]:
     where = RunFilter(app=target.app, id_prefix=prefix or None)
     async with opened_store(target) as store:
         return [record.run_id for record in await store.runs(where, limit=COMPLETIONS_MAX)]
+
+
+class WholeType(click.ParamType[int]):
+    """A whole number that is not too small."""
+
+    name = "number"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an int."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or number < self._least:
+            self.fail(f"{str(value)!r} is no whole number of at least {self._least}", param, ctx)
+        return number
 
 
 class DurationType(click.ParamType[timedelta]):

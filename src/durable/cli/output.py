@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +33,14 @@ def make_console(*, err: bool = False) -> Console:
     """Return a console that takes text as it is: no markup, no guessing at numbers. It obeys NO_COLOR and TERM."""
     from rich.console import Console
 
-    return Console(stderr=err, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    class PipedConsole(Console):
+        """A console that leaves it to the entry point what becomes of a pipe that nobody reads."""
+
+        def on_broken_pipe(self) -> None:
+            """Raise what rich has caught."""
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    return PipedConsole(stderr=err, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:

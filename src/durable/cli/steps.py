@@ -17,6 +17,9 @@ from durable.core.records import Entry, Kind, RunRecord, RunState, Status, Wait
 
 WAITS = (Kind.TIMER, Kind.PROMISE, Kind.CHILD, Kind.MESSAGE)
 
+GAP_MS_MIN = 1_000
+"""Shortest stretch without a step that is worth a line."""
+
 
 class Doing(StrEnum):
     """What a step did during a stretch of time."""
@@ -75,6 +78,8 @@ class Timeline:
     steps: list[Step]
     values: int
     """Recorded times, random numbers and the like, which take no time and are not among the steps."""
+    gaps: list[Span]
+    """Stretches in which no step was under way, as far as was recorded."""
 
 
 def timeline_of(record: RunRecord, journal: Sequence[Entry], now: int, waits: Sequence[Wait] = ()) -> Timeline:
@@ -94,8 +99,10 @@ def timeline_of(record: RunRecord, journal: Sequence[Entry], now: int, waits: Se
     if not record.state.is_final and journal:
         steps += _open_waits(record, journal[-1], steps, waits, end)
     steps.sort(key=lambda step: (step.begin, step.positions[0]))
+    # What runs now is recorded when it has ended: of the time after the last entry nothing is known before the end.
+    gaps = _gaps(steps, begin, end if record.state.is_final else begin)
     values = sum(entry.kind is Kind.VALUE for entry in journal)
-    return Timeline(begin, max([end, begin, *(step.end or 0 for step in steps)]), steps, values)
+    return Timeline(begin, max([end, begin, *(step.end or 0 for step in steps)]), steps, values, gaps)
 
 
 def _beginning(record: RunRecord, journal: Sequence[Entry]) -> int:
@@ -213,8 +220,27 @@ def _fill_work(step: Step, entries: list[Entry], end: int, *, is_final: bool) ->
         step.spans.append(Span(last.at, max(min(last.due_at, end), last.at), Doing.WAITED))
 
 
+def _gaps(steps: Sequence[Step], begin: int, end: int) -> list[Span]:
+    """Return the stretches up to `end` that no step accounts for.
+
+    An attempt that its process did not survive leaves no entry. What lies between a failure and a retry is known.
+    """
+    retries = [Span(step.begin, step.begin, Doing.WAITED) for step in steps if step.title == RETRIED]
+    last = Span(end, end, Doing.WAITED)
+    gaps: list[Span] = []
+    covered = begin
+    for span in sorted([*(span for step in steps for span in step.spans), *retries, last], key=lambda span: span.begin):
+        if span.begin - covered >= GAP_MS_MIN and span not in retries:
+            gaps.append(Span(covered, span.begin, Doing.WAITED))
+        covered = max(covered, span.end)
+    return gaps
+
+
+RETRIED = "retried: dropped"
+
+
 def _mark(entry: Entry) -> Step:
-    words = {"cancel": "cancel requested", "rewind": "retried: dropped", "timeout": "timeout", "deadline": "deadline"}
+    words = {"cancel": "cancel requested", "rewind": RETRIED, "timeout": "timeout", "deadline": "deadline"}
     return Step(
         "-", words.get(entry.name, entry.name), entry.note, Outcome.MARK, entry.at, entry.at, positions=[entry.position]
     )

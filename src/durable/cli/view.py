@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from durable.api.app import Workflow
 from durable.cli import describe
 from durable.cli.formatting import cut, duration
-from durable.cli.output import STATE_STYLES, make_console
-from durable.cli.steps import step_title
-from durable.core.records import Entry, Kind, RunRecord, RunState, Status
+from durable.cli.hints import Hints, folded, hints_for_application
+from durable.cli.output import STATE_STYLES, count_of, make_console
+from durable.cli.steps import step_title, wait_title
+from durable.core.records import Entry, Kind, RunRecord, RunState, Status, Wait
 from durable.errors import DurableError
 from durable.runtime.activation import Activation
 from durable.runtime.steps import Operation, TaskOperation
@@ -32,8 +33,26 @@ STEPS_SHOWN: Final = 8
 
 OPEN_SHOWN: Final = 5
 
+LINE_CHARS: Final = 1_000
+"""Longest line where there is no terminal."""
+
+ECHO_COLUMNS: Final = 2
+"""Columns that the live view leaves free at the right: a `^C` that is echoed there must not begin another line."""
+
 GOING_ON: Final = (RunState.QUEUED, RunState.RUNNING, RunState.SUSPENDED, RunState.PAUSED)
 """States of which the view tells; the others are how the command ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What runs or is waited for now."""
+
+    text: str
+    command: tuple[str, ...] = ()
+    """The words of the command that ends the wait, if one does."""
+
+    def __str__(self) -> str:
+        return f"{self.text}: {' '.join(self.command)}" if self.command else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +64,24 @@ class Sight:
     """Steps since the last look, with their errors."""
     steps: int
     """Steps so far, with those that were recorded before."""
-    under_way: list[str]
-    """What runs or is waited for now."""
+    under_way: list[UnderWay]
     now: int
 
 
 class View(Protocol):
-    """Something that shows a run."""
+    """Something that shows a run, while it is entered."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def show(self, sight: Sight) -> None:
         """Show what was seen."""
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
 
 
 class Watch:
@@ -65,6 +92,8 @@ class Watch:
         self._began = app.clock.now_ms()
         self._position = 0
         self._steps = 0
+        self._seen = False
+        self._hints: Hints | None = None
         self._act: Activation | None = None
         """The activation that was seen last: while the run is suspended it still knows what is waited for."""
 
@@ -91,36 +120,53 @@ class Watch:
         # What an earlier process recorded is counted, not told again.
         news = [(entry, self._value(record, entry)) for entry in steps if entry.at >= self._began]
         self._act = engine.active.get(record.key) or engine.cache.peek(record.key) or self._act
-        now = self._app.clock.now_ms()
-        self._view.show(Sight(record, news, self._steps, self._under_way(record, now), now))
+        if not self._seen and not news and record.state not in GOING_ON and (record.finished_at or 0) < self._began:
+            return  # it had ended, and has not gone on yet; it may never, and then there is nothing to see
+        self._seen = True
+        under_way = await self._under_way(record)
+        self._view.show(Sight(record, news, self._steps, under_way, self._app.clock.now_ms()))
 
     def _value(self, record: RunRecord, entry: Entry) -> str:
         # Results are not shown: decoding them would cost the run more than the run itself.
         return "" if entry.status is Status.OK else describe.error_line(self._app, record, entry)
 
-    def _under_way(self, record: RunRecord, now: int) -> list[str]:
-        if self._act is None or record.state not in (RunState.RUNNING, RunState.SUSPENDED):
+    async def _under_way(self, record: RunRecord) -> list[UnderWay]:
+        if record.state not in (RunState.RUNNING, RunState.SUSPENDED):
             return []
-        return [_under_way(op, now) for op in list(self._act.frontier.open.values())]
+        if self._hints is None and record.state is RunState.SUSPENDED:
+            self._hints = await hints_for_application(self._app)
+        hints = self._hints or Hints()
+        if self._act is not None:
+            now = self._app.clock.now_ms()
+            return [_under_way(op, now, hints) for op in list(self._act.frontier.open.values())]
+        if record.state is not RunState.SUSPENDED:
+            return []
+        # Another process has brought it here: only the store knows what it waits for.
+        waits = await (await self._app._engine()).store.waits(record.key)
+        return [UnderWay(f"waits for {wait_title(wait.target)}", _command_for(record, wait, hints)) for wait in waits]
 
 
-def _under_way(op: Operation, now: int) -> str:
+def _command_for(record: RunRecord, wait: Wait, hints: Hints) -> tuple[str, ...]:
+    words = describe.command_for(record, wait)
+    return tuple(hints.words(*words)) if words else ()
+
+
+def _under_way(op: Operation, now: int, hints: Hints) -> UnderWay:
     match op.kind:
         case Kind.TASK:
             attempt = f", attempt {op.attempt + 1}" if op.attempt else ""
             again = ""
             if isinstance(op, TaskOperation) and not op.running and op.due_at > now:
                 again = f" starts in {duration((op.due_at - now) / 1000)}"
-            return f"{op.name}({op.note}){attempt}{again}"
+            return UnderWay(f"{op.name}({op.note}){attempt}{again}")
         case Kind.TIMER:
-            return f"sleep, {duration(max(op.due_at - now, 0) / 1000)} left"
-        case Kind.PROMISE:
-            return f"waits for signal {op.name!r}: durable runs signal {op.act.run_id} {op.name} PAYLOAD"
-        case Kind.MESSAGE:
-            return f"waits for message {op.name!r}: durable runs send {op.act.run_id} {op.name} PAYLOAD"
+            return UnderWay(f"sleep, {duration(max(op.due_at - now, 0) / 1000)} left")
+        case Kind.PROMISE | Kind.MESSAGE:
+            command = hints.words("runs", describe.COMMANDS[op.kind.label], op.act.run_id, op.name, "PAYLOAD")
+            return UnderWay(f"waits for {op.kind.label} {op.name}", tuple(command))
         case Kind.CHILD:
-            return f"waits for child {op.name}"
-    return f"{op.kind.name.lower()} {op.name}"
+            return UnderWay(f"waits for child {op.name}")
+    return UnderWay(f"{op.kind.label} {op.name}")
 
 
 def is_step(entry: Entry) -> bool:
@@ -128,16 +174,18 @@ def is_step(entry: Entry) -> bool:
     return entry.kind not in (Kind.RUN, Kind.VALUE) and entry.status is not Status.BEGUN
 
 
-def entry_line(entry: Entry, value: str, begin: int) -> str:
-    """Return a step that ended, in one line."""
-    name = f"{step_title(entry)} {'ok' if entry.status is Status.OK else 'failed'}"
-    took = f" after {duration(entry.took / 1000)}" if entry.kind is Kind.TASK else ""
-    text = f": {value}" if entry.status is not Status.OK else ""
-    again = f"; again in {duration((entry.due_at - entry.at) / 1000)}" if entry.status is Status.RETRY else ""
-    return f"{duration((entry.at - begin) / 1000):>9}  {name}{took}{text}{again}"
+def entry_line(entry: Entry, begin: int) -> str:
+    """Return a step that ended, in one line, without what it failed with."""
+    parts = [f"{step_title(entry)} {'ok' if entry.status is Status.OK else 'failed'}"]
+    if entry.kind is Kind.TASK:
+        parts[0] += f" after {duration(entry.took / 1000)}"
+        parts += [f"attempt {entry.attempt}"] if entry.attempt > 1 or entry.status is Status.RETRY else []
+    if entry.status is Status.RETRY:
+        parts.append(f"again in {duration((entry.due_at - entry.at) / 1000)}")
+    return f"{duration((entry.at - begin) / 1000):>9}  {', '.join(parts)}"
 
 
-def make_view(run_id: str) -> AbstractContextManager[View]:
+def make_view(run_id: str) -> View:
     """Return the view for where stderr goes."""
     return LiveView(run_id) if sys.stderr.isatty() else LineView(run_id)
 
@@ -162,25 +210,29 @@ class LineView:
         """Print what is new."""
         record = sight.record
         begin = record.started_at or record.created_at
-        lines = [entry_line(entry, value, begin) for entry, value in sight.news]
+        lines = [f"{entry_line(entry, begin)}{value and f': {value}'}" for entry, value in sight.news]
         if self._state is None and sight.steps > len(sight.news):
-            lines.insert(
-                0, f"run {self._run_id!r} goes on after {sight.steps - len(sight.news):,} steps recorded before"
-            )
+            before = count_of(sight.steps - len(sight.news), "step")
+            lines.insert(0, f"run {self._run_id!r} goes on after {before} recorded before")
         progress = describe.progress_text(record)
         if progress != self._progress:
             lines.append(f"{duration((sight.now - begin) / 1000):>9}  progress {progress}")
         if record.state is not self._state and record.state in GOING_ON:
-            why = "; ".join(sight.under_way) if record.state is RunState.SUSPENDED else ""
+            why = "; ".join(map(str, sight.under_way)) if record.state is RunState.SUSPENDED else ""
             why = why or describe.condition(record, sight.now)
             lines.append(f"run {self._run_id!r} is {record.state.label}{f': {why}' if why else ''}")
         self._progress, self._state = progress, record.state
         for line in lines:
-            print(_indented(line), file=sys.stderr, flush=True)
+            self.say(_indented(line, LINE_CHARS))
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=sys.stderr, flush=True)
 
 
-def _indented(line: str) -> str:
-    return " " * (len(line) - len(line.lstrip())) + cut(line, 1_000)
+def _indented(line: str, width: int) -> str:
+    indent = len(line) - len(line.lstrip())
+    return " " * indent + cut(line, width - indent)
 
 
 class LiveView:
@@ -190,7 +242,8 @@ class LiveView:
         from rich.live import Live
 
         self._run_id = run_id
-        self._last: deque[str] = deque(maxlen=STEPS_SHOWN)
+        self._last: deque[tuple[str, str]] = deque(maxlen=STEPS_SHOWN)
+        """Steps, and what they failed with."""
         self._console = make_console(err=True)
         self._live = Live(console=self._console, refresh_per_second=8, transient=False)
 
@@ -206,22 +259,28 @@ class LiveView:
     def show(self, sight: Sight) -> None:
         """Draw the run anew."""
         begin = sight.record.started_at or sight.record.created_at
-        self._last.extend(entry_line(entry, value, begin) for entry, value in sight.news)
+        self._last.extend((entry_line(entry, begin), value) for entry, value in sight.news)
         self._live.update(self.render(sight), refresh=True)
+
+    def say(self, text: str) -> None:
+        """Print a line above the view."""
+        self._console.print(text)
 
     def render(self, sight: Sight) -> RenderableType:
         """Return the whole view."""
         from rich.console import Group
         from rich.text import Text
 
-        record, width = sight.record, self._console.width
+        record, width = sight.record, self._console.width - ECHO_COLUMNS
         head = Text(f"{cut(self._run_id, width // 2)}  ", "bold")
         head.append(record.state.label, STATE_STYLES[record.state.label])
         head.append(f"  {describe.elapsed(record, sight.now)}  {sight.steps:,} steps", "dim")
         parts: list[RenderableType] = [head]
         if describe.progress_of(record) is not None:
             parts.append(self._progress(record))
-        parts += [Text(_indented(line)[:width], "dim") for line in self._last]
+        for line, failure in self._last:
+            parts.append(Text(_indented(line, width), "dim"))
+            parts += [Text(_indented(f"{'':11}{failure}", width), "dim red")] if failure else []
         if record.state in GOING_ON:
             parts += self._waits(sight, width)
         return Group(*parts)
@@ -229,10 +288,13 @@ class LiveView:
     def _waits(self, sight: Sight, width: int) -> list[Text]:
         from rich.text import Text
 
-        shown = [cut(line, width - 13) for line in sight.under_way[:OPEN_SHOWN]]
-        more = len(sight.under_way) - len(shown)
-        shown += [f"and {more:,} more"] if more > 0 else []
-        return [Text(f"{'now':>9}  {line}", "blue") for line in shown]
+        lines: list[Text] = []
+        for each in sight.under_way[:OPEN_SHOWN]:
+            lines.append(Text(f"{'now':>9}  {cut(each.text, width - 11)}", "blue"))
+            # To be copied: never cut, and with nothing before it that would have to be taken away.
+            lines += [Text(line, "blue") for line in folded(each.command, width)] if each.command else []
+        more = len(sight.under_way) - OPEN_SHOWN
+        return [*lines, Text(f"{'now':>9}  and {more:,} more", "blue")] if more > 0 else lines
 
     def _progress(self, record: RunRecord) -> RenderableType:
         from rich.columns import Columns

@@ -14,7 +14,7 @@ from durable.api.app import Workflow
 from durable.cli.exits import CommandError
 from durable.cli.interruption import interruption
 from durable.cli.loading import load_application
-from durable.cli.options import db_option, finish, json_option
+from durable.cli.options import code_db_option, complete_files, finish, json_option
 from durable.cli.output import print_json, say
 from durable.store.base import StoreStatus
 
@@ -23,8 +23,8 @@ LOOK_SECONDS: Final = 0.5
 
 
 @click.command("worker")
-@click.argument("target", metavar="MODULE:APP")
-@db_option
+@click.argument("target", metavar="MODULE:APP", shell_complete=complete_files)
+@code_db_option
 @json_option
 def command(target: str, db: str | None, as_json: bool) -> None:
     """Execute everything that is due, until SIGTERM or SIGINT.
@@ -56,8 +56,8 @@ async def _serve(app: Workflow, as_json: bool) -> None:
             await app.start()
             engine = await app._engine()
             _tell_serving(app, await engine.store.status(), as_json)
-            while not interrupted.is_set() and engine.lost is None:
-                await _wait(interrupted, LOOK_SECONDS)
+            while not interrupted.asked.is_set() and engine.lost is None:
+                await _wait(interrupted.asked, LOOK_SECONDS)
             if engine.lost is not None:
                 raise engine.lost
         finally:
