@@ -1,7 +1,7 @@
-"""Long tests with random faults: `python -m tests.torture NAME [-n N] [--seed S]`.
+"""Long tests with random faults: `python -m tests.torture NAME [-n N] [--seed S]`; `README.md` tells what there is.
 
-A campaign is a module of this folder with a function `campaign(n, seed) -> int`, which returns how many violations it
-found. It uses the seeds from `seed` to `seed + n - 1`, so that a failure can be repeated and totals accumulate.
+A campaign is a module of this folder with a function `campaign(n, seed)` that returns how many violations it found, or
+an `Outcome`. It uses the seeds from `seed` to `seed + n - 1`, so that a failure can be repeated and totals accumulate.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ import sys
 import time
 from pathlib import Path
 
+from tests.torture._all import play_all
+from tests.torture._outcome import Outcome
+from tests.torture._tools import ToolMissing, say
+
+SHOWN_MAX = 20
+"""Violations that are printed, of any number."""
+
 
 def names() -> list[str]:
     """Return the campaigns there are."""
@@ -24,20 +31,37 @@ def names() -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run one campaign, print one line of JSON, and return the exit code."""
     parser = argparse.ArgumentParser(prog="tests.torture", description="Long tests with random faults.")
-    parser.add_argument("name", choices=names())
+    parser.add_argument("name", choices=["all", *names()])
     parser.add_argument("-n", type=int, default=None, help="how many rounds; default: the campaign's own")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     options = parser.parse_args(arguments)
-    module = importlib.import_module(f"tests.torture.{options.name}")
-    n = options.n if options.n is not None else getattr(module, "N_DEFAULT", 1000)
+    if options.name == "all":
+        return play_all(names(), options.seed)
+    try:
+        return run(options.name, options.n, options.seed)
+    except ToolMissing as missing:
+        say(str(missing))
+        return 2
+
+
+def run(name: str, n: int | None, seed: int) -> int:
+    """Run a campaign, print its line, and return the exit code."""
+    module = importlib.import_module(f"tests.torture.{name}")
+    n = n if n is not None else getattr(module, "N_DEFAULT", 1000)
     began = time.monotonic()
-    violations = module.campaign(n, options.seed)
+    found = module.campaign(n, seed)
+    outcome = found if isinstance(found, Outcome) else None
+    for violation in outcome.violations[:SHOWN_MAX] if outcome else ():
+        print(f"{name}, seed {seed}: {violation}", file=sys.stderr)
+    violations = len(outcome.violations) if outcome else int(found)
+    n = outcome.n if outcome and outcome.n is not None else n
     line = {
-        "name": options.name,
+        "name": name,
         "n": n,
         "violations": violations,
-        "seeds": [options.seed, options.seed + n - 1],
+        "seeds": [seed, seed + n - 1],
         "seconds": round(time.monotonic() - began, 1),
+        **(outcome.facts if outcome else {}),
     }
     print(json.dumps(line), flush=True)
     return 1 if violations else 0
