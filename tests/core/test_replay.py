@@ -54,12 +54,19 @@ def test_a_new_run_has_its_arguments_and_nothing_to_replay() -> None:
     assert found.last_at == BEGAN
     assert found.left_over() is None
     assert found.unclaimed() == []
-    assert not found.is_next(Op(1))
+    assert found.is_next(Op(1)) is False
 
 
 def test_the_next_position_comes_after_the_last_entry_also_after_gaps() -> None:
     assert journal(entry(1, 1), entry(2, 2)).position == 3
     assert journal(entry(2, 1), mark(7)).position == 8
+
+
+@pytest.mark.parametrize(
+    ("entries", "rewound"), [((), False), ((entry(1, 1),), False), ((mark(2),), True), ((entry(2, 1), mark(3)), True)]
+)
+def test_a_journal_knows_that_something_was_dropped_from_it(entries: tuple[Entry, ...], rewound: bool) -> None:
+    assert journal(*entries).rewound is rewound
 
 
 def test_marks_of_rewinds_are_not_shown_to_the_body() -> None:
@@ -182,6 +189,11 @@ def test_a_run_that_went_on_without_the_patch_keeps_the_old_code(recorded: Entry
     assert found.take_patch("change") is False, "the first answer stands, also at the end of the journal"
 
 
+def test_a_patch_is_recorded_under_a_name_that_stays() -> None:
+    """Journals hold it for ever."""
+    assert patch_name("change") == "patched change"
+
+
 def test_patches_are_told_apart_by_name() -> None:
     found = journal(patch(1, "a"))
     assert (found.take_patch("b"), found.take_patch("a"), found.take_patch("c")) == (False, True, None)
@@ -198,7 +210,9 @@ def test_what_was_set_apart_is_given_when_the_code_comes_to_it() -> None:
     found.set_apart()
     assert (found.replaying, found.left_over()) == (False, retry)
     assert found.unclaimed() == [retry, ok]
+    assert found.last_at == BEGAN + 20, "time has not come to what was set apart"
     assert found.take_apart(Op(step_id="s")) == [retry, ok]
+    assert found.last_at == ok.at
     assert found.take_apart(Op(step_id="s")) == []
     assert found.left_over() is None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable.core.retry import WAIT_MS_MAX, TaskOptions, next_attempt_at
+from durable.core.retry import RETRIES_MAX, WAIT_MS_MAX, TaskOptions, next_attempt_at
 
 NOW, CALLED = 10_000, 4_000
 
@@ -94,6 +95,17 @@ def test_no_backoff_makes_an_attempt_early_or_never(seconds: float, failures: in
     else:
         assert due_at is not None
         assert NOW <= due_at <= NOW + WAIT_MS_MAX
+
+
+def test_a_task_is_tried_again_a_million_times_at_most() -> None:
+    assert RETRIES_MAX == 1_000_000
+
+
+def test_nobody_changes_the_options_of_a_task() -> None:
+    with pytest.raises(FrozenInstanceError):
+        options().retries = 4  # type: ignore[misc]
+    with pytest.raises((AttributeError, TypeError)):
+        object.__setattr__(options(), "more", 1)
 
 
 def test_tasks_have_no_limits_unless_they_are_given() -> None:

@@ -56,6 +56,10 @@ def test_a_run_has_ended_when_it_succeeded_failed_or_was_cancelled(state: RunSta
 
 
 def test_people_read_words() -> None:
+    assert [event.value for event in RunEvent] == [
+        "claimed", "blocked", "released", "returned", "raised", "cancel finished", "continued as new", "owner died",
+        "cannot go on", "woken", "cancel requested", "paused", "resumed", "mended", "retried",
+    ]  # fmt: skip
     assert [state.label for state in RunState] == [
         "queued", "running", "suspended", "paused", "set aside", "succeeded", "failed", "cancelled",
     ]  # fmt: skip

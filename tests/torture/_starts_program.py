@@ -11,7 +11,7 @@ import time
 
 import durable.store.sqlite.store  # noqa: F401 - imported before the fork
 from durable import Workflow
-from tests.torture._kill_program import Ledger, flow
+from tests.torture._application import Ledger, flow
 from tests.torture._nursery import serve
 
 

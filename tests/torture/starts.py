@@ -1,4 +1,7 @@
-"""Two processes start the same run at the same moment: its body runs once, and both get the result."""
+"""Two processes start the same run at the same moment: its body runs once, and both get the result.
+
+Covers: F1
+"""
 
 from __future__ import annotations
 

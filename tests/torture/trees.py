@@ -2,6 +2,8 @@
 
 Each seed grows one tree. One of its cuts is also taken over later, and cut a second time. A violation is printed with
 its seed to stderr; `python -m tests.torture trees -n 1 --seed S` repeats it.
+
+Covers: A6, A7, F17, G7
 """
 
 from __future__ import annotations
