@@ -38,7 +38,7 @@ class Frontier:
         self.timers: dict[int, int] = {}
         """When open operations want `timer_came`, by key."""
         self._step_ids: dict[str, int] = {}
-        self._memory_ids = CallIds()
+        self._memory_ids: CallIds | None = None
         self._begun_early: set[int] = set()
         """Steps with a step id that were inserted into recorded history: they begin before the journal is exhausted."""
 
@@ -88,6 +88,8 @@ class Frontier:
 
     def next_memory_id(self, name: str) -> str:
         """Return the name of the next call of a task for a store that knows steps by name."""
+        if self._memory_ids is None:
+            self._memory_ids = CallIds()
         return self._memory_ids.next(name)
 
     def takes_next(self) -> bool:

@@ -35,7 +35,7 @@ class Interruptions:
         self.swallowed = False
         """The body went on after its cancellation, and is to get it once more."""
         self._counts: dict[str, int] = {}
-        self._passed: set[str] = set()
+        self._passed: frozenset[str] = frozenset()
         """Limits that are in the line of arrivals, or were."""
         self._undurable_at = 0
         """Position of a cancellation that is not durable yet."""
@@ -51,7 +51,7 @@ class Interruptions:
         """A limit of the run's time has passed: is that news?"""
         if name in self._passed or name in self._counts:
             return False
-        self._passed.add(name)
+        self._passed |= {name}
         return True
 
     def came(self, name: str, reason: str) -> None:
