@@ -195,6 +195,8 @@ class Callers:
         return future
 
     def _waits_no_more(self, key: RunKey, waiter: Waiter, future: asyncio.Future[Ended]) -> None:
+        if not future.cancelled():
+            future.exception()  # who waited may be gone, and then nobody retrieves it
         waiter.futures.remove(future)
         if not waiter.futures and self._waiters.get(key) is waiter:
             del self._waiters[key]
