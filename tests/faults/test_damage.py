@@ -12,7 +12,7 @@ from durable.errors import StoreCorrupt, StoreUnavailable
 from durable.store.operations import Done, Send, Settle
 from durable.store.sqlite import SQLiteRunStore, reads
 from durable.store.sqlite import faults as fault_points
-from durable.store.sqlite.rows import entry_of, run_of
+from durable.store.sqlite.rows import entry_of, run_of, worker_of
 from tests.store.sqlite_kit import W1, advance, do, opened, started, task
 
 
@@ -98,6 +98,13 @@ def test_b11_an_entry_or_a_run_with_a_column_of_another_type_is_damage() -> None
 class _AnyNames:
     def queue_name(self, number: int) -> None:
         return None
+
+
+@pytest.mark.parametrize("queues", [None, "{", 5, "[1]"])
+def test_b11_a_worker_with_a_column_of_another_type_is_damage(queues: object) -> None:
+    """A file after a power failure without flushes raised TypeError out of `open` (seed 0 of the control)."""
+    with pytest.raises(StoreCorrupt, match="worker 'w' cannot be read: its columns were changed on disk"):
+        worker_of(("w", 1, "host", "boot", 0, queues))
 
 
 async def test_b11_a_changed_name_of_a_message_or_outcome_of_a_promise_is_noticed(tmp_path) -> None:

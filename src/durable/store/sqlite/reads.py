@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from durable.store.base import JOURNAL_PAGE_MAX, LIST_PAGE_MAX, RunFilter
 from durable.store.sqlite import queries as q
 from durable.store.sqlite.arrivals import MESSAGE_PLACE, PROMISE_PLACE, check_data
 from durable.store.sqlite.names import Names
-from durable.store.sqlite.rows import entry_of, place_of, places_of, run_of
+from durable.store.sqlite.rows import entry_of, place_of, places_of, run_of, worker_of
 from durable.store.sqlite.schema import POSITIONS
 from durable.store.sqlite.transaction import keys_text
 
@@ -152,10 +151,7 @@ class Reader:
 
     def workers(self) -> list[WorkerRecord]:
         """Return all registered workers, in order of registration."""
-        return [
-            WorkerRecord(worker, pid, host, boot_id, started_at, tuple(Queue(*queue) for queue in json.loads(queues)))
-            for worker, pid, host, boot_id, started_at, queues in self._all(q.WORKERS)
-        ]
+        return [worker_of(row) for row in self._all(q.WORKERS)]
 
 
 @contextmanager

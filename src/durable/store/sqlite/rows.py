@@ -13,7 +13,7 @@ from zlib import crc32
 
 from durable.codec.checksum import crc, pack_place
 from durable.core.decisions.standing import Standing
-from durable.core.records import Entry, Kind, Requests, RunKey, RunRecord, RunState, Status
+from durable.core.records import Entry, Kind, Queue, Requests, RunKey, RunRecord, RunState, Status, WorkerRecord
 from durable.errors import StoreCorrupt
 from durable.store.sqlite.names import Names
 from durable.store.sqlite.schema import POSITION_BITS, POSITIONS
@@ -218,3 +218,18 @@ def standing_row(run: Standing, worker: int) -> tuple[object, ...]:
         clean(run.cancel_reason), clean(run.reason), clean(run.detail), run.continuation, run.active_ms,
         clean(run.progress),
     )  # fmt: skip
+
+
+def worker_of(row: tuple[Any, ...]) -> WorkerRecord:
+    """Return the record of a worker: id, process, host, boot, start, queues as JSON.
+
+    Raises:
+        StoreCorrupt: a column holds what no worker has.
+    """
+    worker, pid, host, boot_id, started_at, queues = row
+    try:
+        return WorkerRecord(
+            worker, pid, host, boot_id, started_at, tuple(Queue(*queue) for queue in json.loads(queues))
+        )
+    except (TypeError, ValueError) as error:
+        raise StoreCorrupt(f"worker {worker!r} cannot be read: its columns were changed on disk ({error})") from error
