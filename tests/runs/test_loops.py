@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import threading
+import warnings
 
 import pytest
 
@@ -58,6 +60,32 @@ def test_a_run_that_one_loop_left_goes_on_in_the_next(make_app: Apps):
     asyncio.run(leaves())
     assert live(app, run) == ["a", "b", "c"]
     assert ran == ["a", "b", "b", "c"]
+
+
+def test_a_look_that_comes_due_while_the_loop_ends_is_not_begun(make_app: Apps, monkeypatch):
+    """A poll in the last iteration left a coroutine that was never awaited, once in some ten thousand tests."""
+    app = make_app()
+
+    @app.workflow
+    async def run() -> None: ...
+
+    async def main() -> None:
+        await run()
+        loop = asyncio.get_running_loop()
+        polls = app._engines[loop].claims
+        polls._looked_at = -1e9
+
+        async def poll_in_last_iteration(*_: object) -> None:
+            loop.call_soon(polls._polled)
+
+        loop.shutdown_default_executor = poll_in_last_iteration  # type: ignore[method-assign]
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+        abandon(app)
+        gc.collect()
+    assert [str(warning.message) for warning in warned] == []
 
 
 def test_an_application_works_under_uvloop(make_app: Apps):

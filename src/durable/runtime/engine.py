@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -137,6 +137,7 @@ class Engine:
         self._opened = False
         self._registering = asyncio.Lock()
         self._former_names: list[WorkerId] = []
+        self._loop_end = self._stop_claims_with_loop()
         clock.hold_while(self.is_at_work)
 
     # Life -----------------------------------------------------------------------------------------------------------
@@ -148,8 +149,20 @@ class Engine:
                 strict.install()
             await self.store.open(self.clock)
             await self.store.register(self.worker)
+        if not self._opened:  # nobody else opened it meanwhile
             self._opened = True
             self.claims.start()
+            await anext(self._loop_end)
+
+    async def _stop_claims_with_loop(self) -> AsyncGenerator[None, None]:
+        """Look for nothing more once the loop shuts down: what a timer began in its last iteration would never run.
+
+        Async generators are what a loop tells of its end (`loop.shutdown_asyncgens`).
+        """
+        try:
+            yield
+        finally:
+            self.claims.stop()
 
     async def serve(self, queues: tuple[Queue, ...]) -> None:
         """Claim whatever is due in these queues, from now on."""
@@ -172,6 +185,7 @@ class Engine:
         if self._stopping:
             return
         self._stopping = True
+        await self._loop_end.aclose()
         self.claims.stop()
         now = self.clock.now_ms()
         for act in list(self.active.values()):
