@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -166,7 +166,7 @@ def _traced(trace: Trace, name: str) -> Iterator[None]:
     tracer = _Tracer(trace, file_name(name))
     with (
         mock.patch.object(Frontier, "issue", tracer.issue),
-        mock.patch.object(Frontier, "number_value", tracer.number_value),
+        mock.patch.object(Activation, "value", tracer.value),
         mock.patch.object(ThreadBody, "ask", tracer.ask),
         mock.patch.object(GeneratorContext, "_asks", tracer.asks),
     ):
@@ -178,17 +178,16 @@ class _Tracer:
         self._trace, self._file = trace, file
         self._calling: dict[Activation, frozenset[int]] = {}
         """Lines of bodies that ask from where our caller does not see them: another thread, a generator."""
-        issue, number_value, ask, asks = Frontier.issue, Frontier.number_value, ThreadBody.ask, GeneratorContext._asks
+        issue, value, ask, asks = Frontier.issue, Activation.value, ThreadBody.ask, GeneratorContext._asks
 
         def traced_issue(frontier: Frontier, op: Operation) -> None:
             position = op.act.journal.position
             issue(frontier, op)
             self._note(op.act, op.step_id or op.key, op.kind, op.name, position)
 
-        def traced_value(frontier: Frontier) -> int:
-            seq = number_value(frontier)
-            self._note(frontier._act, seq, Kind.VALUE, "", frontier._act.journal.position)
-            return seq
+        def traced_value(act: Activation, name: str, make: Callable[[], Any]) -> Any:
+            self._note(act, act.frontier.seq + 1, Kind.VALUE, "", act.journal.position)
+            return value(act, name, make)
 
         def traced_ask(thread: ThreadBody, make: Any) -> Any:
             self._calling[thread._act] = self._lines()
@@ -198,7 +197,7 @@ class _Tracer:
             self._calling[context._act] = self._lines()
             asks(context)
 
-        self.issue, self.number_value, self.ask, self.asks = traced_issue, traced_value, traced_ask, traced_asks
+        self.issue, self.value, self.ask, self.asks = traced_issue, traced_value, traced_ask, traced_asks
 
     def _lines(self) -> frozenset[int]:
         found = set()

@@ -95,7 +95,7 @@ class Activation:
         self.journal = Journal(run.run_id, entries, run.started_at or run.created_at)
         seed = f"{host.app}\n{run.run_id}\n{run.continuation}"
         self.loop = BodyLoop(self, seed)  # type: ignore[abstract]
-        self.frontier = Frontier(self, self.journal, self.loop)
+        self.frontier = Frontier(self.journal, self.loop)
         self.arrivals = Arrivals(self.frontier.open)
         self.interruptions = Interruptions(run, spec.timeout_ms)
         self.outbox = Outbox()
@@ -205,15 +205,15 @@ class Activation:
         if self.phase is Phase.GONE:
             return  # the body is being unwound: nothing fires, and what it awaits next ends it
         op = TimerOperation(self, delay_ms, name="timer", handle=handle)
-        handle.operation = op
         self.frontier.issue(op)
+        handle.key = op.key
         if self.live:
             op.begin()
 
     def cancel_timer(self, handle: BodyTimerHandle) -> None:
         """The callback is not wanted any more; called by the body's loop."""
-        op = handle.operation
-        if op is not None and op.key in self.frontier.open:
+        op = self.frontier.open.get(handle.key)
+        if op is not None:
             self.withdraw(op)
 
     # Recording ------------------------------------------------------------------------------------------------------
@@ -595,6 +595,9 @@ class Activation:
             self.host.bodies.unwind(self)
             self.host.executor.stop_attempts(self)
             self.loop.close_all()
+            # What refers to itself waits for the garbage collector.
+            self.frontier.open.clear()
+            del self.root
 
     def rejoin(self, run: RunRecord, pending: Pending) -> None:
         """Go on after a suspension without replay: the journal has not changed."""

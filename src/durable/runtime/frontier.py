@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from durable.core.ids import CallIds
 from durable.core.records import Entry, Status
@@ -16,9 +16,6 @@ from durable.errors import BusyLoop, NonDeterminismError, UsageError
 from durable.runtime.loop import BodyLoop
 from durable.runtime.steps import MISSING, Operation
 
-if TYPE_CHECKING:
-    from durable.runtime.activation import Activation
-
 OPEN_MAX: Final = 10_000
 """Operations that may be open at once before the run is set aside as a busy loop (design §3)."""
 
@@ -26,10 +23,9 @@ OPEN_MAX: Final = 10_000
 class Frontier:
     """Where the body of one activation stands."""
 
-    __slots__ = ("_act", "_begun_early", "_journal", "_loop", "_memory_ids", "_step_ids", "open", "seq", "timers")
+    __slots__ = ("_begun_early", "_journal", "_loop", "_memory_ids", "_step_ids", "open", "seq", "timers")
 
-    def __init__(self, act: Activation, journal: Journal, loop: BodyLoop) -> None:
-        self._act = act
+    def __init__(self, journal: Journal, loop: BodyLoop) -> None:
         self._journal = journal
         self._loop = loop
         self.seq = 0
@@ -52,13 +48,13 @@ class Frontier:
             ForbiddenInWorkflow: not the body asks.
             UsageError: its step id was used before.
         """
-        act = self._act
+        act = op.act
         act.refuse_outside()
         if op.step_id is None:
             self.seq += 1
             op.seq = op.key = self.seq
         else:
-            op.key = self._name_step(op.step_id)
+            op.key = self._name_step(op.step_id, act.run_id)
         if len(self.open) >= OPEN_MAX:
             text = f"more than {OPEN_MAX:,} operations are open at once; bound them, as durable.map(limit=) does"
             raise act.halted(BusyLoop(text))
@@ -78,11 +74,9 @@ class Frontier:
         self.seq += 1
         return self.seq
 
-    def _name_step(self, step_id: str) -> int:
+    def _name_step(self, step_id: str, run_id: str) -> int:
         if step_id in self._step_ids:
-            raise UsageError(
-                f"run {self._act.run_id!r}: step id {step_id!r} is used twice; step ids are unique within a run"
-            )
+            raise UsageError(f"run {run_id!r}: step id {step_id!r} is used twice; step ids are unique within a run")
         key = self._step_ids[step_id] = -len(self._step_ids) - 1
         return key
 
@@ -116,7 +110,7 @@ class Frontier:
         try:
             return self._journal.take(op)
         except NonDeterminismError as error:
-            raise self._act.halted(error) from None
+            raise op.act.halted(error) from None
 
     def take_inline(self, op: Operation) -> Entry | None:
         """Return the outcome of an operation just issued, if applying it now is what a pump would do; else begin it.
@@ -133,7 +127,7 @@ class Frontier:
                 del self.open[op.key]
                 return entry
             op.recorded(entry)
-        if self._act.live:
+        if op.act.live:
             op.begin()
         return None
 
@@ -142,7 +136,7 @@ class Frontier:
         try:
             entries = self._journal.take_apart(op)
         except NonDeterminismError as error:
-            raise self._act.halted(error) from None
+            raise op.act.halted(error) from None
         for entry in entries:
             if entry.status in (Status.OK, Status.ERROR):
                 del self.open[op.key]

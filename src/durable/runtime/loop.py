@@ -91,13 +91,25 @@ class BodyFuture(asyncio.Future[T]):
 
 
 class BodyTimerHandle(asyncio.TimerHandle):
-    """A callback that runs later, and the operation that stands for it in the journal."""
+    """A callback that runs later, and the key of the operation that stands for it in the journal."""
 
-    __slots__ = ("operation",)
+    __slots__ = ("key",)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.operation: Any = None
+        self.key = 0
+
+
+class _Nobody:
+    """The owner of a loop whose body is unwound: nothing comes of what late code asks for."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def begin_timer(self, handle: BodyTimerHandle, delay_ms: int) -> None: ...
+    def cancel_timer(self, handle: BodyTimerHandle) -> None: ...
+    def forbid(self, error: ForbiddenInWorkflow) -> None: ...
+    def report(self, message: str, error: BaseException | None) -> None: ...
 
 
 class BodyLoop(asyncio.AbstractEventLoop):
@@ -106,7 +118,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def __init__(self, owner: LoopOwner, seed: str) -> None:
         self.halted = False
         """The pump stops before the next callback: the activation cannot go on."""
-        self._owner = owner
+        self._owner: LoopOwner = owner
         self._callbacks_run = 0
         """Callbacks run since the loop was blocked last."""
         self._ready: deque[asyncio.Handle] = deque()
@@ -309,6 +321,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
             events._set_running_loop(outer)
         self._generators.clear()
         self._ready.clear()
+        self._owner = _Nobody(self._owner.journal)  # what refers to itself waits for the garbage collector
 
 
 def _unwind(coro: Any, *, started: bool = True) -> None:

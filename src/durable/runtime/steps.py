@@ -67,6 +67,9 @@ class Operation:
             if self.key in act.frontier.open:
                 act.withdraw(self)
             raise
+        finally:
+            self.future = None
+            del future  # whose error refers to this frame: what refers to itself waits for the garbage collector
 
     def result_of(self, entry: Entry) -> Any:
         """Return or raise what an outcome recorded."""
@@ -263,6 +266,9 @@ class TaskOperation(Operation):
         self.wanted = False
         if self.running:
             self.act.hold(self._stop)
+
+    def closed(self) -> None:
+        del self.context  # which names the operation
 
     def _stop(self) -> None:
         self.act.host.executor.stop(self)
