@@ -1,13 +1,12 @@
 """Writes `docs/faults.md`: which tests and campaigns show what of the catalogue. `python -m tests.faults.table`.
 
 Nothing is executed or imported for it: tests, campaigns and facts of the contract are read as source, figures come from
-the lines that campaigns have left in `tests/torture/figures.jsonl`.
+the lines that campaigns have left (`tests/torture/_figures.py`).
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -17,12 +16,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.faults.catalogue import CONTRACT, ROWS, SECTIONS, Row
+from tests.torture import _figures
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "faults.md"
 LIMITS: Final = ROOT / "docs" / "known-limits.md"
 CAMPAIGNS: Final = ROOT / "tests" / "torture"
-FIGURES: Final = CAMPAIGNS / "figures.jsonl"
 FACTS: Final = ROOT / "src" / "durable" / "testing" / "contract"
 
 FIGURES_TITLE: Final = "## Figures of the campaigns"
@@ -136,11 +135,6 @@ def _numbers(text: str) -> list[str]:
     return re.split(r",\s+", text)
 
 
-def figures() -> list[dict[str, Any]]:
-    """Return the lines that campaigns have left, oldest first."""
-    return [json.loads(line) for line in FIGURES.read_text().splitlines()] if FIGURES.exists() else []
-
-
 # Writing --------------------------------------------------------------------------------------------------------------
 
 _HEAD: Final = """\
@@ -155,14 +149,14 @@ the other side.
 """
 
 _TAIL: Final = """\
-Each campaign's last line, and what all of them add up to so far. `n` counts what the campaign counts: kills, schedules,
-power failures, system calls.
+Each campaign's last line that was kept (`./dev torture NAME --keep`), its day and commit, and what they all add up to.
+`n` counts what the campaign counts: kills, schedules, power failures, system calls.
 """
 
 
 def page() -> str:
     """Return the whole page."""
-    return "\n".join([_HEAD, *_sections(), FIGURES_TITLE, "", _TAIL, *_figures(), ""])
+    return "\n".join([_HEAD, *_sections(), FIGURES_TITLE, "", _TAIL, *_rows_of_figures(), ""])
 
 
 def table(text: str) -> str:
@@ -198,25 +192,26 @@ def _tests(path: str, names: list[str]) -> str:
     return f"`{path}`" + (": " + ", ".join(shown_names) if shown_names else "")
 
 
-def _figures() -> Iterator[str]:
-    lines = figures()
-    yield "| campaign | last: n | violations | seeds | seconds | more | in all: n | violations |"
-    yield "|---|---|---|---|---|---|---|---|"
+def _rows_of_figures() -> Iterator[str]:
+    lines = _figures.lines()
+    yield "| campaign | last: n | violations | seeds | seconds | more | day | commit | in all: n | violations |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for name in campaigns():
         own = [line for line in lines if line["name"] == name]
         if not own:
-            yield f"| *{name}* | | | | | | | |"
+            yield f"| *{name}* | | | | | | | | | |"
             continue
         last = own[-1]
         first, final = last.get("seeds", ("", ""))
         cells = [
             f"*{name}*", _number(last["n"]), _number(last["violations"]), f"{first}–{final}", str(last["seconds"]),
-            _facts(last), _number(sum(line["n"] for line in own)), _number(sum(line["violations"] for line in own)),
+            _facts(last), last["date"], last["commit"], _number(sum(line["n"] for line in own)),
+            _number(sum(line["violations"] for line in own)),
         ]  # fmt: skip
         yield "| " + " | ".join(cells) + " |"
 
 
-_KNOWN: Final = ("name", "n", "violations", "seeds", "seconds")
+_KNOWN: Final = ("name", "n", "violations", "seeds", "seconds", "date", "commit")
 
 
 def _facts(line: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from tests.torture import __main__ as command
+from tests.torture import _figures
 from tests.torture._all import Ended, summary
 from tests.torture._outcome import Outcome
 from tests.torture._tools import ToolMissing, need_debian
@@ -51,6 +52,17 @@ def test_a_campaign_with_violations_and_figures(campaign, capsys):
     assert captured.err == "kill, seed 0: one\nkill, seed 0: two\n"
     found = json.loads(captured.out)
     assert (found["n"], found["violations"], found["kept"]) == (4, 2, 1)
+
+
+def test_a_line_that_is_kept_uses_new_seeds(campaign, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(_figures, "FIGURES", tmp_path / "figures.jsonl")
+    campaign(0)
+    for first in (0, 1_000_000):
+        assert command.main(["kill", "--keep"]) == 0
+        assert line(capsys)["seeds"] == [first, first + 9]
+    kept = _figures.lines()
+    assert [(one["name"], one["n"], one["violations"]) for one in kept] == [("kill", 10, 0)] * 2
+    assert all(one["date"] and one["commit"] for one in kept)
 
 
 def test_a_missing_tool_is_told(campaign, capsys):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import json
 
 import pytest
 
 from tests.faults import table
 from tests.faults.catalogue import CONTRACT, ROWS, SECTIONS
+from tests.torture import _figures
 
 NUMBERS = [row.number for row in ROWS]
 
@@ -38,20 +38,27 @@ def test_the_page_is_up_to_date():
 
 
 def test_each_line_of_figures_belongs_to_a_campaign():
-    assert {line["name"] for line in table.figures()} <= table.campaigns().keys()
+    assert {line["name"] for line in _figures.lines()} <= table.campaigns().keys()
 
 
 def test_figures_are_those_of_the_last_line_and_of_all_lines(tmp_path, monkeypatch):
-    lines = (
-        {"name": "kill", "n": 1000, "violations": 1, "seeds": [0, 999], "seconds": 60.5},
-        {"name": "kill", "n": 500, "violations": 0, "seeds": [1000, 1499], "seconds": 31.0, "points": {"good": 2000}},
-    )
-    path = tmp_path / "figures.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    monkeypatch.setattr(table, "FIGURES", path)
+    monkeypatch.setattr(_figures, "FIGURES", tmp_path / "figures.jsonl")
+    monkeypatch.setattr(_figures, "_commit", lambda: "abc1234")
+    assert _figures.unused_seed("kill") == 0
+    _figures.keep({"name": "kill", "n": 1000, "violations": 1, "seeds": [0, 999], "seconds": 60.5})
+    assert _figures.unused_seed("kill") == 1_000_000
+    _figures.keep(
+        {
+            "name": "kill", "n": 500, "violations": 0, "seeds": [1_000_000, 1_000_499], "seconds": 31.0,
+            "points": {"good": 2000},
+        }
+    )  # fmt: skip
+    assert (_figures.unused_seed("kill"), _figures.unused_seed("starts")) == (2_000_000, 0)
+    day = _figures.lines()[-1]["date"]
     shown = table.page().partition(table.FIGURES_TITLE)[2].splitlines()
-    assert "| *kill* | 500 | 0 | 1000–1499 | 31.0 | points (good 2,000) | 1,500 | 1 |" in shown
-    assert "| *starts* | | | | | | | |" in shown
+    expected = "| *kill* | 500 | 0 | 1000000–1000499 | 31.0 | points (good 2,000) | " + day + " | abc1234 | 1,500 | 1 |"
+    assert expected in shown
+    assert "| *starts* | | | | | | | | | |" in shown
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.torture import _figures
 from tests.torture._all import play_all
 from tests.torture._outcome import Outcome
 from tests.torture._tools import ToolMissing, say
@@ -33,19 +34,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.torture", description="Long tests with random faults.")
     parser.add_argument("name", choices=["all", *names()])
     parser.add_argument("-n", type=int, default=None, help="how many rounds; default: the campaign's own")
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=0, help="the first seed")
+    seeds.add_argument("--keep", action="store_true", help="use new seeds, and add the line to figures.jsonl")
     options = parser.parse_args(arguments)
     if options.name == "all":
-        return play_all(names(), options.seed)
+        return play_all(names(), ["--keep"] if options.keep else ["--seed", str(options.seed)])
     try:
-        return run(options.name, options.n, options.seed)
+        seed = _figures.unused_seed(options.name) if options.keep else options.seed
+        return run(options.name, options.n, seed, keep=options.keep)
     except ToolMissing as missing:
         say(str(missing))
         return 2
 
 
-def run(name: str, n: int | None, seed: int) -> int:
-    """Run a campaign, print its line, and return the exit code."""
+def run(name: str, n: int | None, seed: int, *, keep: bool = False) -> int:
+    """Run a campaign, print its line, keep it if wanted, and return the exit code."""
     module = importlib.import_module(f"tests.torture.{name}")
     n = n if n is not None else getattr(module, "N_DEFAULT", 1000)
     began = time.monotonic()
@@ -64,6 +68,8 @@ def run(name: str, n: int | None, seed: int) -> int:
         **(outcome.facts if outcome else {}),
     }
     print(json.dumps(line), flush=True)
+    if keep:
+        _figures.keep(line)
     return 1 if violations else 0
 
 

@@ -36,8 +36,8 @@ class Ended:
     errors: str
 
 
-def play_all(names: list[str], seed: int) -> int:
-    """Play these campaigns, print a line for each and a summary, and return the exit code."""
+def play_all(names: list[str], options: list[str]) -> int:
+    """Play these campaigns with these options, print a line for each and a summary, and return the exit code."""
     began = time.monotonic()
     modules = {name: importlib.import_module(f"tests.torture.{name}") for name in names}
     wanted = [name for name in names if getattr(modules[name], "IN_ALL", True)]
@@ -45,14 +45,14 @@ def play_all(names: list[str], seed: int) -> int:
     ended: list[Ended] = []
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         beside = [name for name in wanted if name not in alone]
-        ended += map(_shown, pool.map(lambda name: _play(name, seed), beside))
-    ended += [_shown(_play(name, seed)) for name in alone]
+        ended += map(_shown, pool.map(lambda name: _play(name, options), beside))
+    ended += [_shown(_play(name, options)) for name in alone]
     print(json.dumps(summary(ended, time.monotonic() - began)), flush=True)
     return 1 if any(one.code for one in ended) else 0
 
 
-def _play(name: str, seed: int) -> Ended:
-    command = [sys.executable, "-m", "tests.torture", name, "--seed", str(seed)]
+def _play(name: str, options: list[str]) -> Ended:
+    command = [sys.executable, "-m", "tests.torture", name, *options]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60 * MINUTES_MAX, check=False)
     except subprocess.TimeoutExpired:
