@@ -1,4 +1,4 @@
-"""T4 and T7 in short (A5, B1, B2, B4, B6): deaths and failures at system calls, and proof that they would be seen."""
+"""T3, T4 and T7 in short: deaths and failures of the store, wherever they come, and proof that they would be seen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture import _reference, io, syscalls
+from durable.store.sqlite import faults
+from tests.torture import _reference, io, points, syscalls
 from tests.torture._application import Ledger
 from tests.torture._rounds import play
 from tests.torture._shim import Shim, preloaded
@@ -22,6 +23,14 @@ def test_a_death_at_any_system_call_loses_and_repeats_nothing():
     assert outcome.violations == []
     assert outcome.n is not None
     assert outcome.n >= 8
+
+
+def test_a_death_at_any_named_place_loses_and_repeats_nothing():
+    """Covers: A5, A8, A13"""
+    outcome = points.campaign(1, seed=1)
+    assert outcome.violations == []
+    assert outcome.n is not None
+    assert outcome.n >= len(faults.NAMES) - 2  # no two executions pass each place as often
 
 
 def test_a_system_call_that_fails_is_survived():
