@@ -152,6 +152,31 @@ def test_a_file_whose_log_was_removed_serves_again_when_the_loss_is_accepted(sho
     assert shop.run("run", "shop.py:items", "count=4").out == "6\n"
 
 
+def test_of_a_damaged_log_doctor_says_so_and_cuts_it_when_the_loss_is_accepted(shop) -> None:
+    """Covers: B11"""
+    with shop.popen("run", "shop.py:items", "count=4") as process:
+        wait_for(process.stderr, "item ok")
+        process.kill()
+        process.wait()
+    log = shop.folder / "durable.db-wal"
+    content = bytearray(log.read_bytes())
+    content[1_000] ^= 1
+    log.write_bytes(content)
+    done = shop.run("runs", "list")
+    assert (done.code, done.out, "durable.db-wal' is damaged at byte 32, and commits" in done.err) == (3, "", True)
+    done = shop.run("doctor")
+    assert done.code == 1
+    assert "damage     " in done.out
+    assert "go on without what lies behind the damage: durable doctor --accept-loss --db durable.db\n" in done.out
+    assert log.read_bytes() == content
+    done = shop.run("doctor", "--accept-loss")
+    assert (done.code, "what it was is kept as " in done.out) == (0, True), done
+    assert (shop.folder / "durable.db-wal.damaged-1").read_bytes() == content
+    assert shop.run("doctor").code == 0
+    shop.open_gates(2, 3)
+    assert shop.run("run", "shop.py:items", "count=4").out == "6\n"
+
+
 def test_a_loss_is_accepted_only_of_a_file_that_is_there(durable, shop) -> None:
     done = durable("doctor", "--accept-loss", "--db", "nothing.db")
     assert (done.code, "does not exist" in done.err) == (3, True)

@@ -54,20 +54,22 @@ class Report:
 @click.option("--app", metavar="NAME", help="Only this application's runs.")
 @click.option(
     "--accept-loss", "accepts_loss", is_flag=True,
-    help="Let a file serve that lacks commits it once had, because its log was removed; they are gone.",
+    help="Let a file serve that lacks commits it once had, because its log was removed or is damaged; they are gone.",
 )  # fmt: skip
 @json_option
 def command(db: str | None, app: str | None, accepts_loss: bool, as_json: bool) -> int:
     """Look at a database: damage, runs that cannot go on, workers. The exit code is 1 if something needs attention."""
-    target = Target(db, app)
+    target, kept = Target(db, app), None
     if accepts_loss:
         check_exists(target.location)
-        accept_loss(os.path.realpath(parse_url(target.location).path))
+        kept = accept_loss(os.path.realpath(parse_url(target.location).path))
     try:
         report = finish(_examine(target))
     except StoreCorrupt as error:
         _tell_damage(target, error, as_json)
         return UNSUCCESSFUL
+    if kept is not None:
+        report.notes.append(f"the log was cut before its damage; what it was is kept as {kept}")
     if as_json:
         print_json(_as_json(report))
     else:
@@ -133,6 +135,10 @@ def _tell_damage(target: Target, error: StoreCorrupt, as_json: bool) -> None:
     for name, rows in damage.tables.items():
         how_far = "can be read before the damage" if name in damage.damaged else "can be read"
         say(f"table      {name}: {count_of(rows, 'row')} {how_far}")
+    if damage.is_in_log:
+        say("what to do keep a copy of the file with its -wal, and restore a backup")
+        say(f"           or go on without what lies behind the damage: durable doctor --accept-loss --db {path}")
+        return
     say("what to do stop its workers, keep a copy of the file with its -wal, and restore a backup")
     say("           without one: sqlite3 FILE .recover | sqlite3 NEW makes another file of what can be read")
 

@@ -13,6 +13,9 @@ from time import monotonic
 from typing import Final
 from urllib.parse import quote
 
+from durable.store.sqlite import place
+from durable.store.sqlite.logmark import find_log_damage
+
 FINDINGS_MAX: Final = 20
 """Findings of SQLite's own check that are told."""
 
@@ -49,6 +52,8 @@ class Damage:
     """Rows that can be read, by table; of a damaged one, those before the damage."""
     damaged: list[str] = field(default_factory=list)
     """Tables that cannot be read to their end."""
+    is_in_log: bool = False
+    """Do commits lie behind damage in its log?"""
 
 
 def examine(path: str) -> Damage:
@@ -58,6 +63,10 @@ def examine(path: str) -> Damage:
         path: The file.
     """
     damage = Damage()
+    full = place.resolve(path)
+    if (in_log := find_log_damage(full)) is not None:
+        damage.findings.append(in_log.told(full))
+        damage.is_in_log = True
     try:
         with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as connection:
             _check_size(path, damage)

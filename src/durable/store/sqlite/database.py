@@ -10,7 +10,9 @@ lock, SQLite's own. What a failure means is decided here:
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -18,14 +20,15 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final, TypeVar
 
-from durable.errors import OutcomeUnknown, StoreError, StoreUnavailable, StoreUnusable
+from durable.errors import OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable, StoreUnusable
 from durable.store.base import Clock
 from durable.store.drivers import run_blocking
 from durable.store.sqlite import place
 from durable.store.sqlite.connection import connect, is_damage, primary_code, runner, translated, use_wal
 from durable.store.sqlite.faults import fault
 from durable.store.sqlite.filelock import FileLock
-from durable.store.sqlite.logmark import LogMark, is_behind, numbers_in
+from durable.store.sqlite.logcheck import Copied, LogDamage, find_damage, is_to_be_recovered, salts_of
+from durable.store.sqlite.logmark import LOCK_SUFFIX, LogMark, is_behind, numbers_in
 from durable.store.sqlite.names import Names
 from durable.store.sqlite.schema import check_version, migrate
 from durable.store.sqlite.transaction import Transaction
@@ -54,8 +57,6 @@ LOG_BYTES_KEPT: Final = 16 << 20
 """A log larger than this, as a long reader makes it, is cut to nothing when the store is idle."""
 
 INTERRUPT_EVERY_S: Final = 0.02
-
-LOCK_SUFFIX: Final = ".lock"
 
 LOST: Final = (
     "{0!r} lacks commits that it once had: its log {1!r} was removed, or an older copy was put in its place. Put the "
@@ -162,10 +163,19 @@ class Database:
         if not is_first:
             self._check_identity()
         is_empty = place.is_empty(self.path)
+        is_recovered = is_to_be_recovered(self.path)
+        if is_recovered:
+            self._check_log()
         self.writing = connect(self.path, durability=self.durability, busy_ms=BUSY_MS, create=is_first, writes=True)
         version = run_blocking(check_version(self.path), runner(self.writing))
         use_wal(self.writing, self.path)
         self._check_mark(self.writing, version, is_empty=is_empty)
+        if is_recovered:
+            # What was recovered may never have been flushed, and a torn tail may lie behind it. Nothing should be built
+            # on the one or mixed with the other.
+            self._cut(self.writing)
+        if self._mark is not None and self.durability == "relaxed":
+            self._mark.expect_relaxed()
         run_blocking(migrate(self.path, clock.now_ms()), runner(self.writing))
         if self.reading is None:
             self.reading = self.connect_reader()
@@ -175,6 +185,21 @@ class Database:
         self._changes_copied, self._log_is_copied = self.writing.total_changes, False
         self.failed = ""
         return self.writing
+
+    def _check_log(self) -> None:
+        """Refuse a log with commits behind damage, before SQLite recovers it.
+
+        Raises:
+            StoreCorrupt: there are some.
+        """
+        if self._mark is None:
+            return
+        known = self._mark.known()
+        if self.durability == "relaxed":
+            known = known._replace(is_flushed=False)  # Whoever opens it so would not mind a loss.
+        damage = find_damage(self.path, known)
+        if damage is not None:
+            raise StoreCorrupt(damage.told(self.path))
 
     def _check_mark(self, connection: sqlite3.Connection, version: int, *, is_empty: bool) -> None:
         """Refuse a file that lacks commits which it once had.
@@ -307,7 +332,9 @@ class Database:
             fault("before-begin")
             connection.execute("BEGIN IMMEDIATE")
             result = work(Transaction(connection, self._names, self._clock.now_ms()))
-            if mark is not None and self.durability == "full" and mark.is_due():
+            if mark is not None and self.durability == "relaxed":
+                mark.expect_relaxed()
+            elif mark is not None and mark.is_due():
                 generation = mark.begin(connection)
             fault("before-commit")
         except BaseException as error:
@@ -429,9 +456,12 @@ class Database:
         assert self.writing is not None
         if self._mark is not None:
             self._mark.let_begin()
+        salts = salts_of(self.path)
         busy, pages, copied = self.writing.execute(pragma).fetchone()
         self._commits_copied, self._changes_copied = self.commits, self.writing.total_changes
         self._log_is_copied = not busy and pages == copied
+        if self._mark is not None and self._log_is_copied and pages > 0 and salts and salts == salts_of(self.path):
+            self._mark.note_copied(Copied(salts, pages))
         return self._log_is_copied
 
     def data_version(self) -> int:
@@ -448,8 +478,11 @@ class Database:
             return 0
 
 
-def accept_loss(path: str) -> None:
-    """Let a file that lacks commits serve as it is: forget that it had them.
+def accept_loss(path: str) -> str | None:
+    """Let a file that lacks commits serve as it is: forget that it had them, and cut a damaged log before the damage.
+
+    Returns:
+        The copy of the log as it was, None if nothing was cut.
 
     Raises:
         StoreUnusable: the place cannot hold a store.
@@ -460,6 +493,22 @@ def accept_loss(path: str) -> None:
     try:
         if not lock.try_acquire():
             raise StoreUnavailable(f"{path!r} is being written by another process; end it first")
-        LogMark(lock.fd).clear()
+        mark = LogMark(lock.fd)
+        damage = find_damage(path, mark.known()) if is_to_be_recovered(path) else None
+        kept = None if damage is None else _cut_before(damage, place.wal_of(path))
+        mark.clear()
+        return kept
     finally:
         lock.close()
+
+
+def _cut_before(damage: LogDamage, log: str) -> str:
+    """Cut a log to what may serve, and return the name of a copy of what it was."""
+    kept = next(name for number in itertools.count(1) if not os.path.lexists(name := f"{log}.damaged-{number}"))
+    with open(log, "r+b") as file, open(kept, "xb") as copy:
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
+        file.truncate(damage.sound_bytes)
+        os.fsync(file.fileno())
+    return kept

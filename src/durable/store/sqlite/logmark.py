@@ -17,6 +17,10 @@ The mark never comes before the commit that it speaks of, so a crash at any poin
 program that opens the file with SQLite and copies the log. Each database has a number of its own (`meta`, name
 `store`): a mark beside another database, or a new one, says nothing.
 
+Behind it the lock file tells two more things of the log, for `logcheck.py`: how much of which log a checkpoint has
+copied, and whether a commit at `relaxed` was made since the last one at `full`. That is flushed before the commit: a
+loss of power may tear several of those, and nobody should take it for damage.
+
 Not noticed: a log that is removed after a loss of power within the seconds in which the kernel had not written the
 mark; a lock file that is removed together with the log; commits at `relaxed`, which promises nothing here; commits
 since a checkpoint that a long reader kept from copying everything, until the next one; and what a checkpoint had copied
@@ -30,11 +34,24 @@ import sqlite3
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from durable.store.sqlite.logcheck import Copied, Known, LogDamage, find_damage, is_to_be_recovered
+
 NOW: Final = b"+"
 """State of a mark that counts for the log as it is …"""
 
 DUE: Final = b"-"
 """… and of one after which a generation is to be begun."""
+
+LOCK_SUFFIX: Final = ".lock"
+
+RELAXED: Final = b"r"
+"""Commits that are not flushed were made since the last one that was."""
+
+MARK_BYTES: Final = 44
+RELAXED_AT: Final = 64
+COPIED_AT: Final = 72
+COPIED_BYTES: Final = 28
+"""Places in the lock file. All lie in its first sector, so a loss of power tears nothing."""
 
 WORKS: Final = hasattr(os, "pread") and hasattr(os, "pwrite")
 """Not on Windows, where a locked byte cannot be read by others."""
@@ -65,7 +82,8 @@ class LogMark:
 
     def is_due(self) -> bool:
         """Should the next commit begin a generation?"""
-        return not self._has_begun or self._state() == DUE
+        start = self._read(0, RELAXED_AT + 1)
+        return not self._has_begun or start[:1] == DUE or start[RELAXED_AT:] == RELAXED
 
     def begin(self, connection: sqlite3.Connection) -> Numbers:
         """Begin a generation in an open transaction and return it for `write`.
@@ -82,32 +100,73 @@ class LogMark:
         if WORKS and numbers.store is not None:
             with suppress(OSError):
                 os.pwrite(self._fd, b"%b %020d %020d\n" % (NOW, numbers.generation, numbers.store), 0)
+                if self._read(RELAXED_AT, 1) == RELAXED:
+                    os.pwrite(self._fd, b"\0", RELAXED_AT)
 
     def let_begin(self) -> None:
         """Let the next commit of everybody begin a generation: the log is about to be copied."""
-        if self._state() == NOW:
+        if self._read(0, 1) == NOW:
             with suppress(OSError):
                 os.pwrite(self._fd, DUE, 0)
 
     def read(self) -> Numbers | None:
         """Return what the mark says, None if there is none, or none that can be read."""
-        state, *numbers = self._start(64).split() or [b""]
+        state, *numbers = self._read(0, MARK_BYTES).split() or [b""]
         if state not in (NOW, DUE) or len(numbers) != 2 or not all(number.isdigit() for number in numbers):
             return None
         return Numbers(int(numbers[1]), int(numbers[0]))
 
     def clear(self) -> None:
-        """Forget what the file has been."""
+        """Forget what the file has been, but not that commits were not flushed."""
+        is_flushed = self.known().is_flushed
         os.ftruncate(self._fd, 0)
+        if not is_flushed:
+            self.expect_relaxed()
 
-    def _state(self) -> bytes:
-        return self._start(1)
+    def expect_relaxed(self) -> None:
+        """Note that the next commits may not be flushed. It is flushed itself, unless it was noted already."""
+        if WORKS and self._read(RELAXED_AT, 1) != RELAXED:
+            with suppress(OSError):
+                os.pwrite(self._fd, RELAXED, RELAXED_AT)
+                os.fsync(self._fd)
 
-    def _start(self, size: int) -> bytes:
+    def note_copied(self, copied: Copied) -> None:
+        """Note how much of the log the database has now."""
+        if WORKS:
+            with suppress(OSError):
+                os.pwrite(self._fd, b"%s %010d\n" % (copied.salts.hex().encode(), copied.frames), COPIED_AT)
+
+    def known(self) -> Known:
+        """Return what is noted of the log."""
+        return known_of(self._read(0, COPIED_AT + COPIED_BYTES))
+
+    def _read(self, place: int, size: int) -> bytes:
         try:
-            return os.pread(self._fd, size, 0) if WORKS else b""
+            return os.pread(self._fd, size, place) if WORKS else b""
         except OSError:
             return b""
+
+
+def known_of(text: bytes) -> Known:
+    """Return what a lock file notes of the log."""
+    salts, _, frames = text[COPIED_AT : COPIED_AT + COPIED_BYTES].strip().partition(b" ")
+    is_flushed = WORKS and text[RELAXED_AT : RELAXED_AT + 1] != RELAXED
+    try:
+        return Known(Copied(bytes.fromhex(salts.decode("ascii")), int(frames)), is_flushed)
+    except ValueError:
+        return Known(None, is_flushed)
+
+
+def find_log_damage(path: str) -> LogDamage | None:
+    """Return the damage in the log of a database that nobody has open, for those who only look at it."""
+    if not is_to_be_recovered(path):
+        return None
+    try:
+        with open(path + LOCK_SUFFIX, "rb") as file:
+            known = known_of(file.read(COPIED_AT + COPIED_BYTES))
+    except OSError:
+        known = known_of(b"")
+    return find_damage(path, known)
 
 
 def numbers_in(connection: sqlite3.Connection) -> Numbers:

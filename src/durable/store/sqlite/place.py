@@ -123,6 +123,11 @@ def wal_of(path: str) -> str:
     return f"{path}-wal"
 
 
+def index_of(path: str) -> str:
+    """Return the name of the index of a database's write-ahead log, which every process that uses it keeps locked."""
+    return f"{path}-shm"
+
+
 def has_hard_links(path: str) -> bool:
     """Has the file a second name? Processes that use different names would keep different logs and locks."""
     try:

@@ -14,11 +14,12 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 from durable.core.records import Entry, Inbox, Queue, RunKey, RunRecord, RunState, Wait
-from durable.errors import StoreUnusable
+from durable.errors import StoreCorrupt, StoreUnusable
 from durable.store.base import JOURNAL_PAGE_MAX, RunFilter
 from durable.store.drivers import run_blocking
 from durable.store.sqlite import place
 from durable.store.sqlite.connection import check_version_of_library, runner, translated
+from durable.store.sqlite.logmark import find_log_damage
 from durable.store.sqlite.reads import Reader
 from durable.store.sqlite.schema import SCHEMA_VERSION, check_version
 
@@ -89,6 +90,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[SQLiteReading]:
     """
     check_version_of_library(sqlite3.sqlite_version_info)
     full = place.resolve(os.fspath(path))
+    if (damage := find_log_damage(full)) is not None:
+        raise StoreCorrupt(damage.told(full))
     try:
         connection = _connect(full)
     except sqlite3.Error as error:
