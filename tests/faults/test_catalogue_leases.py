@@ -240,6 +240,31 @@ async def test_a_worker_that_stands_still_within_its_write_cannot_be_overtaken(t
         pausing.communicate(timeout=20)
 
 
+@linux_only
+async def test_a_worker_that_goes_on_while_its_takeover_waits_keeps_its_runs(tmp_path):
+    """A worker was stopped in the middle of a write. Others took it for dead, but had to wait for the lock that it
+    held; when it went on and let go of the lock, they took its runs although it lived.
+
+    Covers: E17
+    """
+    path = tmp_path / "x.db"
+    pausing = child(WRITES, path, "within")
+    assert said(pausing) == "owns"
+    async with opened(path) as store:
+        store._observer._clock = watch = Watch()
+        tell(pausing)
+        assert [said(pausing), said(pausing)] == ["writes", "stops"]
+        wait_until_stopped(pausing)
+        await store.expire()
+        watch.now += 30
+        takeover = asyncio.create_task(store.expire())
+        await eventually(lambda: waits_in_the_kernel(os.getpid()))
+        pausing.send_signal(signal.SIGCONT)
+        assert (await takeover).workers == ()
+        assert said(pausing) == "Done True"
+        pausing.communicate(timeout=20)
+
+
 # Many who want the same ----------------------------------------------------------------------------------------------
 
 

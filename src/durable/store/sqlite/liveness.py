@@ -171,6 +171,15 @@ class WorkerLocks:
         lock.close()
         return Look(sign, beat), None
 
+    def is_still_so(self, worker: WorkerId, look: Look) -> bool:
+        """Does a worker look as it did? What was free is held by whoever found it so, and stays dead."""
+        if look.sign is Sign.FREE:
+            return True
+        again, lock = self.look(worker)
+        if lock is not None:
+            lock.close()  # it has died meanwhile; the next look at all of them will find it so
+        return again == look
+
     def tidy(self, workers: Iterable[WorkerId]) -> None:
         """Remove files that belong to no registered worker and that nobody holds."""
         known = {os.path.basename(self.path_of(worker)) for worker in workers}

@@ -38,7 +38,7 @@ from durable.store.sqlite.connection import check_version_of_library, is_damage,
 from durable.store.sqlite.database import Database
 from durable.store.sqlite.filelock import FileLock
 from durable.store.sqlite.forks import Inherited, leak
-from durable.store.sqlite.liveness import Observer, WorkerLocks, remove_if_free
+from durable.store.sqlite.liveness import Look, Observer, WorkerLocks, remove_if_free
 from durable.store.sqlite.reads import Reader
 from durable.store.sqlite.schema import SCHEMA_VERSION
 from durable.store.sqlite.transaction import Transaction
@@ -265,22 +265,23 @@ class SQLiteRunStore(Inherited):
         self._observer.forget_all_but(others)
         locks: list[FileLock] = []
         try:
-            dead = sorted(worker for worker in others if self._is_dead(worker, locks))
+            looks = {worker: self._look(worker, locks) for worker in sorted(others)}
+            dead = {worker: look for worker, look in looks.items() if self._observer.is_dead(worker, look)}
             if not dead:
                 return Expired()
-            runs = await self._write(partial(_bury, workers=dead))
+            expired = await self._write(partial(_bury, dead=dead, locks=self._locks))
         finally:
             for lock in locks:
                 lock.close()
-        for worker in dead:
+        for worker in expired.workers:
             remove_if_free(self._locks.path_of(worker))
-        return Expired(tuple(dead), runs)
+        return expired
 
-    def _is_dead(self, worker: WorkerId, locks: list[FileLock]) -> bool:
+    def _look(self, worker: WorkerId, locks: list[FileLock]) -> Look:
         look, lock = self._locks.look(worker)
         if lock is not None:
             locks.append(lock)
-        return self._observer.is_dead(worker, look)
+        return look
 
     async def registered(self, worker: WorkerId) -> bool:
         """Is the worker still known?"""
@@ -459,9 +460,11 @@ def _unregister(transaction: Transaction, worker: WorkerId) -> None:
         transaction.execute(q.DELETE_WORKER, (number,))
 
 
-def _bury(transaction: Transaction, workers: Sequence[WorkerId]) -> tuple[RunKey, ...]:
+def _bury(transaction: Transaction, dead: dict[WorkerId, Look], locks: WorkerLocks) -> Expired:
+    """Take back the runs of the dead, but for those that have come back to life while this waited for its turn."""
+    workers = tuple(worker for worker, look in dead.items() if locks.is_still_so(worker, look))
     runs: list[RunKey] = []
     for worker in workers:
         if (number := transaction.living_worker(worker)) is not None:
             runs += _run_op(transaction, upkeep.bury(number, transaction.now))
-    return tuple(runs)
+    return Expired(workers, tuple(runs))
