@@ -265,6 +265,57 @@ async def test_a_worker_that_goes_on_while_its_takeover_waits_keeps_its_runs(tmp
         pausing.communicate(timeout=20)
 
 
+RETRIES = """
+    from durable.store.sqlite import Limits, SQLiteRunStore
+
+    wf = Workflow("app", db=SQLiteRunStore(DB, limits=Limits(stopped_s=1.0)))
+
+    @wf.task(retries=1, backoff=constant(0.8))
+    async def step() -> str:
+        note(sys.argv[2])
+        if sys.argv[2] == "first":
+            asyncio.get_running_loop().call_later(0.2, say, "waits")
+            raise OSError("not yet")
+        return sys.argv[2]
+
+    @wf.workflow(id="run")
+    async def run() -> str:
+        return await step()
+
+    async def main():
+        async with wf:
+            say("ready")
+            if sys.argv[2] == "first":
+                await run.start()
+            while not (await wf.runs.get("run")).state.is_final or not await named(os.getpid()):
+                await asyncio.sleep(0.01)
+            say(await wf.handle("run").result())
+
+    async def named(pid):
+        engine = await wf._engine()
+        return pid in [worker.pid for worker in await engine.store.workers()]
+
+    asyncio.run(main())
+"""
+
+
+@linux_only
+def test_a_worker_that_wakes_up_begins_nothing_of_what_it_has_lost(file):
+    """A stopped worker waited for its next attempt, which was due when it woke up, before it had looked whether its
+    runs were still its own: a step was executed that another worker had recorded long ago.
+
+    Covers: E1
+    """
+    with Child(RETRIES, file, "first") as first:
+        first.hears("waits")
+        first.send(signal.SIGSTOP)
+        with Child(RETRIES, file, "second") as second:
+            second.hears("second")
+        first.send(signal.SIGCONT)
+        first.hears("second")
+    assert notes(file) == ["first", "second"]
+
+
 # Many who want the same ----------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,9 @@ EXPIRE_SECONDS: Final = 0.4
 REGISTRATION_SECONDS: Final = 5.0
 """How often to see whether others took this worker for dead; at once after it was fenced."""
 
+STILL_SECONDS: Final = 1.0
+"""Time without a look for dead workers after which this one may be thought dead itself. At most what a store allows."""
+
 SWEEP_SECONDS: Final = 10.0
 """How often to look for runs that were not woken although what they wait for is there."""
 
@@ -73,12 +76,16 @@ class Claims:
         self._expiring = False
         self._swept_at = 0.0
         self._registration_seen_at = 0.0
+        self._alive_at = 0.0
+        """When this worker was last known to be registered, or so lately that it could not be otherwise."""
+        self._alive = asyncio.Event()
         self._complained = False
 
     # Life -----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to look after dead workers and foreign commits."""
+        self._alive_at = self._host.loop.time()
         self._expire_soon(0.0)
 
     async def serve(self, queues: tuple[Queue, ...]) -> None:
@@ -342,6 +349,17 @@ class Claims:
         self._registration_seen_at = 0.0
         self._expire_soon(0.0)
 
+    def has_stood_still(self) -> bool:
+        """Has this process stood still (stopped, its loop blocked), so that others may have its runs by now?"""
+        return self._host.loop.time() - self._alive_at > STILL_SECONDS and not self._stopped
+
+    async def sign_of_life(self) -> None:
+        """Wait until the store says that this worker is registered; if it is not, all that it executes is dropped."""
+        while self.has_stood_still():
+            self._alive.clear()
+            self.check_registration()
+            await self._alive.wait()
+
     def _expire_soon(self, seconds: float) -> None:
         if not self._stopped and not self._host.loop.is_closed():
             if self._expire_alarm is not None:
@@ -367,10 +385,13 @@ class Claims:
         host = self._host
         host.store.beat()
         expired = await host.store.expire()
-        if host.loop.time() - self._registration_seen_at > REGISTRATION_SECONDS:
-            self._registration_seen_at = host.loop.time()
+        now = host.loop.time()
+        if self.has_stood_still() or now - self._registration_seen_at > REGISTRATION_SECONDS:
+            self._registration_seen_at = now
             if not await host.store.registered(host.worker_id):
                 await host.begin_again()
+        self._alive_at = now
+        self._alive.set()
         await host.give_up_names()
         if host.loop.time() - self._swept_at > SWEEP_SECONDS:
             self._swept_at = host.loop.time()

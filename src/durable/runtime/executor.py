@@ -88,7 +88,7 @@ class Executor:
 
     async def _attempt(self, op: TaskOperation) -> None:
         act = op.act
-        clock = self._host.clock
+        clock, claims = self._host.clock, self._host.claims
         began = clock.now_ms()
         current.set(TaskScope(op))
         has_turn = False
@@ -96,6 +96,9 @@ class Executor:
             if not op.spec.is_async:
                 has_turn = await self._turns.acquire()
                 began = clock.now_ms()  # the wait for a thread is not the task's own time
+            if claims.has_stood_still():
+                await claims.sign_of_life()
+                began = clock.now_ms()
             limit = op.timeout_ms(began)
             if limit is None:
                 result = await self._call(op)
