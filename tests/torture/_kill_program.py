@@ -1,4 +1,4 @@
-"""The processes of the campaign `kill`: workers, and callers of one workflow."""
+"""The processes of the campaigns `kill` and `stopped`: workers, and callers of one workflow."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import sys
 from typing import Any
 
 from durable import Workflow
+from durable.store.sqlite import Limits, SQLiteRunStore
 from tests.torture._application import Ledger, flow, make_app
 from tests.torture._nursery import serve
 
 
 def main(role: list[str]) -> None:
-    """Be a worker, or call one workflow."""
+    """Be a worker, which may be told after how many seconds a worker that is stopped is dead, or call one workflow."""
     logging.getLogger("durable").setLevel(logging.ERROR)  # deaths are what this is about
-    app = make_app(sys.argv[1], Ledger(sys.argv[2]))
     if role[0] == "worker":
-        asyncio.run(_work(app))
+        limits = Limits(stopped_s=float(role[1])) if len(role) > 1 else None
+        store = SQLiteRunStore(sys.argv[1], limits=limits)
+        asyncio.run(_work(make_app(store, Ledger(sys.argv[2]))))
         return
+    app = make_app(sys.argv[1], Ledger(sys.argv[2]))
     _, kind, run_id, n = role
     call = flow(app, kind).options(id=run_id)
     result = asyncio.run(_call(call, int(n)))

@@ -50,6 +50,9 @@ CALLERS_SHARE = 0.2
 class Campaign:
     """One campaign on one database."""
 
+    role: tuple[str, ...] = ("worker",)
+    """What workers are told to be."""
+
     def __init__(self, folder: str, kills: int, seed: int, crew: Crew = WORKERS) -> None:
         self.random = random.Random(seed)
         self.crew = crew
@@ -75,10 +78,7 @@ class Campaign:
             await self._keep_busy(nursery)
             await asyncio.sleep(min(self.random.expovariate(1 / MEAN_GAP_S), 0.5))
             await self._deliver()
-            victim = self.random.choice([*self.workers, *self.callers])
-            if kill(victim):
-                done += 1
-                self.witness.killed.add(victim)
+            done += await self._strike(nursery, self.random.choice([*self.workers, *self.callers]))
             await self.witness.look(self._start_again)
 
         async def go_on() -> None:
@@ -87,6 +87,12 @@ class Campaign:
 
         await self.witness.come_to_the_end(go_on)
         await self.witness.check(self._expected, self._acknowledged_results())
+
+    async def _strike(self, nursery: Nursery, victim: int) -> bool:
+        """Kill a process, and return whether it was there to be killed."""
+        if was_alive := kill(victim):
+            self.witness.killed.add(victim)
+        return was_alive
 
     async def _keep_busy(self, nursery: Nursery) -> None:
         self._keep_working(nursery)
@@ -99,7 +105,7 @@ class Campaign:
                 self.witness.wrong("worker", f"{pid} ended by itself")
         self.workers = [pid for pid in self.workers if is_alive(pid)]
         while len(self.workers) < self.crew.workers:
-            self.workers.append(nursery.spawn("worker"))
+            self.workers.append(nursery.spawn(*self.role))
         self.callers = {pid: run_id for pid, run_id in self.callers.items() if is_alive(pid)}
         if not self.crew.workers:
             for run_id in self.witness.open.keys() - self.callers.values():
