@@ -11,6 +11,7 @@ import pytest
 
 import durable
 from durable import Workflow
+from durable.backoff import constant
 from durable.cli import formatting
 from durable.runtime import clock as clock_module
 from durable.runtime.clock import Alarm, SystemClock
@@ -109,6 +110,31 @@ async def test_the_time_of_a_run_never_decreases_although_the_clock_does(make_ap
     assert all(after >= before for before, after in zip(seen[:3], seen[3:], strict=True))
     times = [event.at for event in await app.runs.history("run")]
     assert times == sorted(times)
+
+
+async def test_nothing_takes_less_than_no_time_although_the_clock_is_set_back(make_app: Apps, hands):
+    """A task during which it was set back by a day had taken minus a day, and so had its run: no limit of the run's
+    active time was met for that day, and the views showed an attempt that began after its end.
+
+    Covers: D1
+    """
+    app = make_app(clock=hands)
+
+    @app.task(retries=1, backoff=constant(0))
+    async def set_back(attempts: list[int]) -> None:
+        hands.now -= 24 * HOUR_MS
+        attempts.append(len(attempts))
+        if attempts == [0]:
+            raise ValueError
+
+    @app.workflow(id="run")
+    async def run() -> None:
+        await set_back([])
+
+    await run()
+    assert [event.seconds for event in await app.runs.history("run") if event.kind == "task"] == [0, 0]
+    record = await app.handle("run").record()
+    assert record.active_ms == 0
 
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, 10 * YEAR_MS])

@@ -33,6 +33,7 @@ from durable.errors import (
 )
 from durable.runtime import strict
 from durable.runtime.arrivals import CANCEL, Arrival, Arrivals
+from durable.runtime.clock import elapsed_ms
 from durable.runtime.endings import Ended, Ending
 from durable.runtime.frontier import Frontier
 from durable.runtime.interruptions import CLEANED_UP, ONCE_MORE, Interruptions
@@ -637,7 +638,7 @@ class Activation:
         if self.computing or self.phase not in _PRODUCTIVE:
             return None
         leaves = self._then is not _GO_ON
-        active_ms = self.host.clock.now_ms() - self.active_since if leaves else 0
+        active_ms = elapsed_ms(self.active_since, self.host.clock.now_ms()) if leaves else 0
         entries, extras, self._calls = self.outbox.take()
         self._submitted = self.journal.position
         if leaves:

@@ -13,6 +13,11 @@ RECHECK_MS: Final = 60_000
 """Longest time to trust the monotonic clock; after it, a timer looks at the wall clock, which may have jumped."""
 
 
+def elapsed_ms(began_ms: int, now_ms: int) -> int:
+    """Return how long something has taken, in milliseconds: 0 if the clock was set back to before it began."""
+    return max(now_ms - began_ms, 0)
+
+
 class Alarm(Protocol):
     """Something that will ring."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from durable.core.records import Status
 from durable.core.retry import next_attempt_at
 from durable.errors import EncodeError, GiveUp
+from durable.runtime.clock import elapsed_ms
 from durable.runtime.scope import TaskScope, current
 from durable.runtime.steps import MISSING, TaskOperation
 from durable.store.threads import DaemonPool
@@ -125,7 +126,7 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - the one place that turns a task's errors into outcomes
             self._failed(op, error, began)
         else:
-            act.arrive(op, Status.OK, data, value, took=clock.now_ms() - began)
+            act.arrive(op, Status.OK, data, value, took=elapsed_ms(began, clock.now_ms()))
         finally:
             self._ended(op, has_turn)
 
@@ -206,7 +207,7 @@ class Executor:
                 error = broken
         data = self._host.codec.encode_error(error, aad=op.place)
         status = Status.ERROR if due_at is None else Status.RETRY
-        op.act.arrive(op, status, data, MISSING, took=now - began, due_at=due_at or 0)
+        op.act.arrive(op, status, data, MISSING, took=elapsed_ms(began, now), due_at=due_at or 0)
 
 
 def _refused_its_arguments(error: BaseException) -> bool:
