@@ -112,6 +112,68 @@ async def test_the_time_of_a_run_never_decreases_although_the_clock_does(make_ap
     assert times == sorted(times)
 
 
+async def test_who_waits_in_memory_for_a_clock_that_was_set_back_gives_its_place_to_others(make_app: Apps, hands):
+    """Waits of less than a second keep their slot, and what was half a second may be an hour: the runs that waited so
+    when the clock was set back kept all others from being executed for that hour.
+
+    Covers: D1
+    """
+    app = make_app(clock=hands, slots=1)
+    woken = naps(app, 0.5)
+
+    @app.workflow(id="other")
+    async def other() -> str:
+        return "executed"
+
+    async with app:
+        nap = await flow(app, "nap").start()
+        await state(app, "nap", "running")
+        await eventually(lambda: _kinds(app, "begun"))
+        hands.now -= HOUR_MS
+        assert await asyncio.wait_for((await other.start()).result(), 20) == "executed"
+        assert await state(app, "nap", "suspended")
+        assert woken == []
+        hands.now += HOUR_MS + 500
+        assert await nap.result() == 1
+
+
+async def test_a_branch_notices_within_seconds_that_the_clock_is_right_again(make_app: Apps, monkeypatch):
+    """An alarm trusted the monotonic clock for a minute: beside a task that ran, a wait of a tenth of a second took up
+    to a minute more when the clock had been set back and forth.
+
+    Covers: D1
+    """
+    off_s = 0.0
+    wall = SimpleNamespace(time=lambda: real_time.time() + off_s, time_ns=lambda: int((real_time.time() + off_s) * 1e9))
+    app, ends = make_app(), asyncio.Event()
+
+    @app.task
+    async def works() -> None:
+        await ends.wait()
+
+    @app.workflow(id="run")
+    async def run() -> None:
+        async def branch() -> None:
+            await asyncio.sleep(0.1)
+            ends.set()
+
+        await asyncio.gather(works(), branch())
+
+    monkeypatch.setattr(clock_module, "time", wall)
+    async with app:
+        handle = await run.start()
+        await eventually(lambda: _begun(app))
+        off_s = -3600.0
+        await asyncio.sleep(0.3)  # the alarm rings meanwhile, and finds an hour to go
+        assert not ends.is_set()
+        off_s = 0.0
+        await asyncio.wait_for(handle.result(), 20)
+
+
+async def _begun(app: Workflow) -> bool:
+    return any(event.status == "begun" for event in await app.runs.history("run"))
+
+
 async def test_nothing_takes_less_than_no_time_although_the_clock_is_set_back(make_app: Apps, hands):
     """A task during which it was set back by a day had taken minus a day, and so had its run: no limit of the run's
     active time was met for that day, and the views showed an attempt that began after its end.

@@ -18,6 +18,9 @@ class Alarms:
 
     An activation has one alarm, its earliest. What it asked for before stays in the heap and is passed over when its
     time comes; the heap holds no activation alive.
+
+    When the clock was set back, what was to come within moments may be hours away. Then all are rung, so that each
+    decides anew whether it waits here, with a slot, or suspended.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -25,6 +28,8 @@ class Alarms:
         self._heap: list[tuple[int, int, weakref.ref[Activation]]] = []
         self._numbers = itertools.count()
         self._alarm: tuple[int, Alarm] | None = None
+        self._seen_at = 0
+        """What the clock showed when the alarm was set."""
 
     def ring_at(self, at: int, act: Activation) -> None:
         """Ring an activation when `at` has come; it looks itself what is due."""
@@ -49,12 +54,18 @@ class Alarms:
             if self._alarm[0] <= at:
                 return
             self._alarm[1].cancel()
+        self._seen_at = self._clock.now_ms()
         self._alarm = (at, self._clock.ring_at(at, self._rang))
 
     def _rang(self) -> None:
         self._alarm = None
-        while self._heap and self._clock.has_come(self._heap[0][0]):
-            at, _, reference = heapq.heappop(self._heap)
+        if self._clock.now_ms() < self._seen_at:
+            heard, self._heap = self._heap, []
+        else:
+            heard = []
+            while self._heap and self._clock.has_come(self._heap[0][0]):
+                heard.append(heapq.heappop(self._heap))
+        for at, _, reference in heard:
             act = reference()
             if act is not None and act.alarm_at == at:
                 act.alarm_at = None

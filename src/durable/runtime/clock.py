@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from durable.store.base import Clock as StoreClock
 
-RECHECK_MS: Final = 60_000
+RECHECK_MS: Final = 1_000
 """Longest time to trust the monotonic clock; after it, a timer looks at the wall clock, which may have jumped."""
 
 

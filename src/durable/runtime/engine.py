@@ -487,8 +487,9 @@ class Engine:
 
     def waits_for_stragglers(self, act: Activation) -> bool:
         """Should the end of a run wait for attempts that it does not want any more?"""
-        if act.straggling_since is None:
-            act.straggling_since = self.clock.now_ms()
+        now = self.clock.now_ms()
+        if act.straggling_since is None or now < act.straggling_since:
+            act.straggling_since = now
         self.alarms.ring_at(act.straggling_since + self.options.grace_ms, act)
         return not self.clock.has_come(act.straggling_since + self.options.grace_ms)
 
