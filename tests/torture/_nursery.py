@@ -26,12 +26,14 @@ class Nursery:
     Args:
         module: A module that calls `serve(main)`.
         arguments: What its children need to know.
+        environment: Their variables; default: those of this process.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
