@@ -19,6 +19,9 @@ from tests.support.trees import Grower, script_of
 
 N_DEFAULT: Final = 10_000
 
+IN_ALL: Final = False
+"""It takes the best part of an hour of a core."""
+
 CANCELLED: Final = 0.15
 """Share of the trees whose run is cancelled from outside."""
 
