@@ -205,6 +205,7 @@ class Machine(RuleBasedStateMachine):
     def _end(self) -> None:
         self.faults.fates.clear()
         self.world.calm_down()
+        self._wait_for_starts()
         for run in range(len(self.programs)):
             self._let_end(run)
         for _ in range(END_MS // 1_000):
@@ -216,6 +217,13 @@ class Machine(RuleBasedStateMachine):
             self.world.violate(f"stuck: {[row.life for row in self.world.rows() if not row.life.state.is_final]}")
         for run, program in enumerate(self.programs):
             self._check(run, program)
+
+    def _wait_for_starts(self) -> None:
+        """A start that failed is made again after a while, and a message needs a run that is there."""
+        for _ in range(END_MS // 100):
+            if self.world.violations or all(self.row(run) is not None for run in range(len(self.programs))):
+                return
+            self.pass_ms(100)
 
     def _let_end(self, run: int) -> None:
         """Send a run all that it may wait for."""

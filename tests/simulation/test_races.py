@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from tests.simulation.machine import machine_case
+import pytest
+
+from tests.simulation.machine import PROGRAMS, Machine, machine_case
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.playing import Theatre
 from tests.simulation.races import COUNT, OPS, SCRIPTS, interleavings, race_of
+from tests.simulation.store import Fate
 
 
 def test_the_races_are_all_orders_of_twice_six_acts():
@@ -27,3 +31,25 @@ def test_clients_faults_and_time_may_come_in_any_order():
         case, played = machine_case(theatre, examples=20, steps=40, seed_number=0, shrinks=False)
         case("runTest").debug()
         assert played.steps > 300
+
+
+def test_the_machine_waits_for_starts_that_are_made_again():
+    """A start whose first try had failed came after the messages, which were refused; then its run waited for ever."""
+    with Theatre() as theatre:
+
+        class Played(Machine):
+            pass
+
+        Played.theatre = theatre
+        machine = Played()
+        machine.begin(programs=[PROGRAMS[1], PROGRAMS[0], PROGRAMS[2]], direct=False)
+        machine.fail(fates=[Fate.FAILED])
+        machine.teardown()
+
+
+def test_the_machine_sees_a_lost_wake_up():
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == "signal wakes nobody")
+    with mutant.applied(), Theatre() as theatre:
+        case, _ = machine_case(theatre, examples=30, steps=20, seed_number=0, shrinks=False)
+        with pytest.raises(AssertionError):
+            case("runTest").debug()
