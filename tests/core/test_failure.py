@@ -262,6 +262,12 @@ def test_everything_from_a_position_on_is_discarded() -> None:
     assert plan_discard(found, 4) == RestartPlan((4,), ())
 
 
+def test_marks_of_earlier_rewinds_stay_whatever_is_discarded() -> None:
+    found = journal(entry(1, seq=1), entry(4, Kind.RUN, name="rewind"), entry(5, seq=2), note="")
+    assert plan_discard(found, 1).drop == (1, 5, 6)
+    assert plan_discard(found, 4).drop == (5, 6)
+
+
 @pytest.mark.parametrize("position", [-1, 0, 4])
 def test_a_position_that_cannot_be_discarded_is_refused(position: int) -> None:
     found = journal(entry(1, seq=1), entry(2, seq=2), note="")

@@ -167,6 +167,35 @@ async def test_a_failed_run_is_retried_from_a_position_and_the_plan_says_what_re
     assert ran == ["a", "b", "c", "b", "c", "d"]
 
 
+async def test_what_was_retried_twice_looks_whole_to_the_doctor(make_app: Apps):
+    """A second retry, from a position up to the mark of the first, dropped that mark, and `check` missed entries.
+
+    The mark lists what the first retry had dropped, from before that position. Two stores with the same random history
+    found it.
+    """
+    app = make_app()
+
+    @app.task(retries=0)
+    async def step(name: str) -> None:
+        raise OSError(name)
+
+    @app.workflow(id="run")
+    async def run() -> None:
+        await step("a")
+
+    async with app:
+        handle = await run.start()
+        for position in (None, 3):
+            with pytest.raises(OSError, match="a"):
+                await handle.result()
+            await app.runs.retry("run", position=position)
+        with pytest.raises(OSError, match="a"):
+            await handle.result()
+        assert await (await app._engine()).store.check() == []
+        history = await app.runs.history("run")
+        assert [event.position for event in history if event.name == "retry"] == [3, 6]
+
+
 @pytest.mark.parametrize("position", [0, -1, 99])
 async def test_a_position_outside_the_journal_is_refused(app, position):
     chained, _ = chain(app)

@@ -79,20 +79,25 @@ def plan_restart(journal: Sequence[Entry]) -> RestartPlan:
 def plan_discard(journal: Sequence[Entry], position: int) -> RestartPlan:
     """Return what to drop so that a run goes on from `position`: everything recorded there and later.
 
+    The marks of earlier rewinds stay: they account for gaps, which may lie before `position`.
+
     Raises:
         ValueError: `position` is not in the journal, or is its start entry.
     """
     if position < 1 or position > journal[-1].position:
         raise ValueError(f"position {position}: the journal has positions 1 to {journal[-1].position}")
-    return _plan([entry for entry in journal if entry.position >= position])
+    return _plan([entry for entry in journal if entry.position >= position and not _is_mark(entry)])
 
 
 def _is_after(entry: Entry, first: Origin) -> bool:
     if entry.seq is not None:
         return entry.seq >= first.next_seq
-    if entry.kind is Kind.RUN and entry.name == "rewind":
-        return False
-    return entry.position > first.position
+    return entry.position > first.position and not _is_mark(entry)
+
+
+def _is_mark(entry: Entry) -> bool:
+    """Is it what a rewind has left?"""
+    return entry.kind is Kind.RUN and entry.name == "rewind"
 
 
 def _plan(gone: list[Entry]) -> RestartPlan:

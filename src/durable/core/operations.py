@@ -256,8 +256,8 @@ class Rewind(NamedTuple):
 
     The entry `mark` (kind RUN, name `rewind`) is appended at its position, which must be the run's next one: it lists
     the dropped positions in its note, so that gaps in a journal are accounted for. All waits of the run are forgotten.
-    The start entry cannot be dropped. Outcome: `Done` (also if the mark is there already), `NotFound`, or `NotOpen` if
-    the state is neither, or the next position is another one.
+    The start entry cannot be dropped, and the marks of earlier rewinds should not be. Outcome: `Done` (also if the mark
+    is there already), `NotFound`, or `NotOpen` if the state is neither, or the next position is another one.
     """
 
     app: str
