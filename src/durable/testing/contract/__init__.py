@@ -20,11 +20,12 @@ from __future__ import annotations
 import pytest
 
 # Before they are imported: a fact that fails then shows what it found.
-_PARTS = "advances claims histories kit mailbox plans reads requests rewinds starts upkeep waking workers"
+_PARTS = "advances claims histories kit mailbox plans reads requests rewinds sides starts upkeep waking workers"
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS.split()))
 
-from durable.testing.contract.histories import MemorySuite, differential  # noqa: E402 - see above
-from durable.testing.contract.kit import Lab, ManualClock, Suite, fact  # noqa: E402
+from durable.testing.contract.kit import Lab, ManualClock, Suite, fact  # noqa: E402 - see above
+from durable.testing.contract.machine import differential  # noqa: E402
+from durable.testing.contract.sides import MemorySuite  # noqa: E402
 from durable.testing.contract.suite import StoreContract  # noqa: E402
 
 __all__ = ["Lab", "ManualClock", "MemorySuite", "StoreContract", "Suite", "differential", "fact"]

@@ -6,286 +6,104 @@ that falls, a message received twice, a wake-up that was lost.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Coroutine, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
-from unittest import TestCase
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from durable.core.records import WorkerId, WorkerRecord
+from durable.store.base import RunFilter
+from durable.store.operations import Advance, Answer, Claim, Claimed, Committed, Fenced, Operation, Outcome, Rewind
+from durable.testing.contract.choices import Choices
+from durable.testing.contract.kit import ManualClock, Suite
+from durable.testing.contract.malformed import malformed
+from durable.testing.contract.plans import IDS, QUEUES, Planner, View
+from durable.testing.contract.sides import Ledger, Side, agree
 
-from durable.core.failure import dropped_positions
-from durable.core.records import Entry, Message, RunKey, RunRecord, RunState, WorkerId, WorkerRecord
-from durable.core.states import CLAIMABLE
-from durable.store.base import RunFilter, RunStore
-from durable.store.memory import MemoryStore
-from durable.store.operations import (
-    Advance,
-    Answer,
-    Claim,
-    Claimed,
-    Committed,
-    Existing,
-    Fenced,
-    Operation,
-    Rewind,
-    Started,
-)
-from durable.testing.contract.kit import APP, ManualClock, Suite
-from durable.testing.contract.plans import IDS, PROMISES, QUEUES, Planner, View
-
-T = TypeVar("T")
-
-LONG_MS = 20_000
+LONG_MS: Final = 20_000
 """Longer than any delay after a death, so that delays drawn at random cannot tell the stores apart."""
 
+EVENTS: Final = (
+    *["batch"] * 8, *["twice"] * 3, *["wait"] * 3, "collect", "leave", "die", "prune", "prune", "reopen", "close",
+    "refuse", "look", "look",
+)  # fmt: skip
+"""What may happen next, as often as it stands here."""
 
-class MemorySuite:
-    """How to make a `MemoryStore` and let its workers die: the other side of a differential."""
-
-    async def make_store(self) -> RunStore:
-        return MemoryStore()
-
-    async def make_peer(self, store: RunStore) -> RunStore:
-        assert isinstance(store, MemoryStore)
-        return store.peer()
-
-    async def kill_worker(self, store: RunStore, worker: WorkerId) -> None:
-        assert isinstance(store, MemoryStore)
-        store.bury(worker)
+Heard: TypeAlias = Callable[[Operation | str, object], object]
+"""Is told of each call of the stores, and of what both have answered."""
 
 
-class Side:
-    """One of the two stores, and how it calls what plans name."""
-
-    def __init__(self, suite: Suite) -> None:
-        self.suite = suite
-        self.store: RunStore
-        self.keys: dict[int, RunKey] = {99: 987_654}
-        self.numbers: dict[int, int] = {}
-        self.advanced: set[str] = set()
-        """Runs advanced in this batch: what another Advance is told of one may be from before or after that."""
-
-    async def play(self, batch: Sequence[Operation], worker: WorkerId | None) -> Committed:
-        """Execute a plan."""
-        return await self.store.execute([self._bound(operation) for operation in batch], worker)
-
-    def _bound(self, operation: Operation) -> Operation:
-        if isinstance(operation, Claim):
-            return operation._replace(runs=tuple(self.keys.get(place, -1) for place in operation.runs))
-        if isinstance(operation, Rewind):
-            return operation._replace(unread=tuple(self.numbers[message] for message in operation.unread))
-        if not isinstance(operation, Advance):
-            return operation
-        bound = operation._replace(run=self.keys.get(operation.run, -1 - operation.run))
-        if operation.extras is None:
-            return bound
-        consumed = tuple(self.numbers[message] for message in operation.extras.consumed)
-        return bound._replace(extras=operation.extras._replace(consumed=consumed))
-
-    def learn(self, found: object) -> None:
-        """Remember the keys and numbers in an answer."""
-        match found:
-            case Message():
-                self.numbers[int(found.data)] = found.number
-            case RunRecord():
-                self.keys[IDS.index(found.run_id)] = found.key
-            case tuple() | list():
-                for one in found:
-                    self.learn(one)
-            case _:
-                pass
-
-    def shared(self, found: object) -> Any:
-        """Return an answer in the names that both stores share, each record with its type."""
-        match found:
-            case Committed():
-                places = {key: place for place, key in self.keys.items()}
-                pending = sorted((places[key], self.shared(one)) for key, one in found.pending)
-                return [self.shared(one) for one in found.outcomes], sorted(places[key] for key in found.due), pending
-            case Started() | Existing() if found.record.run_id in self.advanced:
-                return found.record.run_id
-            case Message():
-                return found._replace(number=0)
-            case RunRecord():
-                is_delayed = found.deaths > 0 and found.state is RunState.QUEUED
-                return replace(found, key=0, due_at=None if is_delayed else found.due_at)
-            case tuple() | list():
-                shared = [self.shared(one) for one in found]
-                if found and all(isinstance(one, Claimed) for one in found):
-                    shared.sort(key=repr)
-                return type(found).__name__, shared
-            case _:
-                return found
-
-    async def everything(self) -> list[Any]:
-        """Return all that can be read, in shared names."""
-        store = self.store
-        runs = await store.runs(RunFilter(), limit=1000)
-        self.learn(runs)
-        is_delayed = any(run.deaths and run.state is RunState.QUEUED for run in runs)
-        return [
-            [self.shared(run) for run in runs],
-            [await store.journal(run.key) for run in runs],
-            [await store.last_entry(run.key) for run in runs],
-            [await store.promise(APP, promise) for promise in PROMISES],
-            await store.count(RunFilter()),
-            sorted(worker.worker_id for worker in await store.workers()),
-            [self.shared(await store.owned(worker.worker_id)) for worker in await store.workers()],
-            None if is_delayed else [await store.next_due([queue]) for queue in QUEUES],
-            self.shared(await store.sweep()),
-        ]
+def _ignore(call: Operation | str, answer: object) -> None:
+    """Hear nothing."""
 
 
-class Ledger:
-    """What was true of one store before, to compare with what is true now."""
+class History:
+    """What happens to two stores, one event after the other.
 
-    def __init__(self) -> None:
-        self._runs: dict[RunKey, RunRecord] = {}
-        self._journals: dict[tuple[RunKey, int], dict[int, Entry]] = {}
-        self._received: dict[RunKey, set[int]] = {}
-
-    def check(self, runs: list[RunRecord], journals: list[list[Entry]]) -> None:
-        """Compare all runs with what was known of them."""
-        for run, journal in zip(runs, journals, strict=True):
-            assert (run.owner is not None) == (run.state is RunState.RUNNING)
-            assert (run.finished_at is not None) == run.state.is_final
-            assert run.due_at is None or run.state in CLAIMABLE or run.epoch == 0
-            before = self._runs.get(run.key)
-            assert before is None or (before.epoch <= run.epoch and before.continuation <= run.continuation)
-            self._check_journal(run, {entry.position: entry for entry in journal})
-        self._runs = {run.key: run for run in runs}
-
-    def _check_journal(self, run: RunRecord, journal: dict[int, Entry]) -> None:
-        marks = [entry.note for entry in journal.values() if entry.name == "rewind"]
-        dropped = {position for note in marks for position in dropped_positions(note)}
-        assert dropped | journal.keys() >= set(range(max(journal)))
-        for position, entry in self._journals.get((run.key, run.continuation), {}).items():
-            assert journal.get(position, entry) == entry
-            assert position in journal or position in dropped
-        self._journals[run.key, run.continuation] = journal
-
-    def receive(self, run: RunKey, messages: tuple[int, ...]) -> None:
-        """Note that messages were received."""
-        self._received.setdefault(run, set()).update(messages)
-
-    def rewound(self, run: RunKey) -> None:
-        """Note that a run may receive again."""
-        self._received.pop(run, None)
-
-    def hear(self, run: RunKey, messages: tuple[Message, ...]) -> None:
-        """Check that nobody is told of what was received."""
-        assert not self._received.get(run, set()) & {int(message.data) for message in messages}
-
-
-def agree(path: str, first: Any, second: Any) -> None:
-    """Compare what two stores said, and name the first place where they differ.
-
-    Raises:
-        AssertionError: they differ.
+    Args:
+        suites: Make the two stores.
+        heard: Told of each operation, or of another call by its name, and of its answer.
     """
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
-        for place, (one, other) in enumerate(zip(first, second, strict=True)):
-            agree(f"{path}[{place}]", one, other)
-    elif type(first) is not type(second) or first != second:
-        raise AssertionError(f"the stores differ at {path}:\n  {first!r}\n  {second!r}")
 
-
-class Machine(RuleBasedStateMachine):
-    """Plays the same history against two stores."""
-
-    suites: tuple[Suite, Suite]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
+    def __init__(self, suites: tuple[Suite, Suite], heard: Heard = _ignore) -> None:
         self.clock = ManualClock()
-        self.sides = [Side(suite) for suite in self.suites]
+        self.sides = [Side(suite) for suite in suites]
         self.ledger = Ledger()
         self.view = View(self.clock.now, [])
+        self._heard = heard
         self._workers = 0
-        self.do(self._open())
 
-    def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run to its end on the loop of this history."""
-        return self.runner.run(coroutine)
-
-    async def _open(self) -> None:
+    async def open(self) -> None:
+        """Make and open both stores."""
         for side in self.sides:
             side.store = await side.suite.make_store()
             await side.store.open(self.clock)
         await self._register(2)
 
-    def teardown(self) -> None:
+    async def close(self) -> None:
         """Close both stores."""
         for side in self.sides:
-            self.do(side.store.close())
-        self.runner.close()
+            await side.store.close()
 
-    # Rules -----------------------------------------------------------------------------------------------------------
-
-    @initialize(data=st.data())
-    def begin(self, data: st.DataObject) -> None:
+    async def begin(self, choices: Choices) -> None:
         """Start some runs."""
-        self.do(self._execute(Planner(data.draw, self.view).opening(), None))
+        await self._execute(Planner(choices, self.view).opening(), None)
 
-    @rule(data=st.data())
-    def execute(self, data: st.DataObject) -> None:
-        """Play one batch."""
-        batch = Planner(data.draw, self.view).batch()
-        worker = data.draw(st.sampled_from([None, *self.view.workers]))
-        self.do(self._execute(batch, worker))
+    async def go_on(self, choices: Choices) -> None:
+        """Let something happen to both stores, and compare what they say.
 
-    @rule(data=st.data(), repeats=st.booleans())
-    def execute_more(self, data: st.DataObject, repeats: bool) -> None:
-        """Play one batch, and the same again, as after a lost answer."""
-        batch = [one for one in Planner(data.draw, self.view).batch() if not isinstance(one, Claim)]
-        if batch:
-            self.do(self._execute(batch, None))
-        if batch and repeats:
-            self.do(self._execute(batch, None))
+        Raises:
+            AssertionError: they differ, or what they say cannot be.
+        """
+        planner = Planner(choices, self.view)
+        match planner.pick(EVENTS):
+            case "batch":
+                await self._execute(planner.batch(), planner.pick([None, *self.view.workers]))
+            case "twice":
+                await self._execute_twice([one for one in planner.batch() if not isinstance(one, Claim)])
+            case "wait":
+                self._pass_ms(planner.pick((1, 5, 50, LONG_MS)))
+            case "collect":
+                await self._collect_all()
+            case "leave" | "die" as how:
+                await self._leave(self.view.workers.pop(planner.pick((0, 1))), dies=how == "die")
+            case "prune":
+                await self._prune(planner.pick((0, 1, 60)), planner.pick((1, 100)))
+            case "reopen":
+                await self._reopen()
+            case "close":
+                await self._close_and_open()
+            case "refuse":
+                await self._refuse(planner)
+            case _:
+                await self._look(planner)
 
-    @rule(ms=st.sampled_from([1, 5, 50, LONG_MS]))
-    def wait(self, ms: int) -> None:
-        """Let time pass."""
-        self.clock.pass_ms(ms)
-        self.view.now = self.clock.now
-
-    @rule()
-    def collect(self) -> None:
-        """Tell all workers what has arrived; the second time, that is nothing."""
-        for worker in self.view.workers:
-            self.do(self._collect(worker))
-            for side in self.sides:
-                assert self.do(side.store.collect(worker)).pending == ()
-
-    @rule(place=st.integers(0, 1), dies=st.booleans())
-    def leave(self, place: int, dies: bool) -> None:
-        """Let a worker die, or end in peace; another one comes."""
-        self.do(self._leave(self.view.workers.pop(place), dies=dies))
-
-    @rule(ended_ms=st.sampled_from([0, 1, 60]), limit=st.sampled_from([1, 100]))
-    def prune(self, ended_ms: int, limit: int) -> None:
-        """Delete ended runs."""
-        before = self.clock.now + 1 - ended_ms
-        counts = [self.do(side.store.prune(RunFilter(), finished_before=before, limit=limit)) for side in self.sides]
-        agree("pruned", *counts)
-        self.do(self._compare())
-
-    @rule(closes=st.booleans())
-    def reopen(self, closes: bool) -> None:
-        """Reopen both stores, or close and open them: workers die of that."""
-        self.do(self._close_and_open() if closes else self._reopen())
-
-    # Steps -----------------------------------------------------------------------------------------------------------
+    # Events ----------------------------------------------------------------------------------------------------------
 
     async def _execute(self, batch: Sequence[Operation], worker: WorkerId | None) -> None:
-        answers = []
+        answers, outcomes = [], list[Outcome]()
         for side in self.sides:
             committed = await side.play(batch, worker)
+            outcomes = committed.outcomes
             side.advanced = {IDS[operation.run] for operation in batch if isinstance(operation, Advance)}
             side.learn(await side.store.runs(RunFilter(), limit=1000))
             side.learn(committed)
@@ -293,14 +111,24 @@ class Machine(RuleBasedStateMachine):
             if side is self.sides[0]:
                 self._note(batch, committed)
         agree("answer", *answers)
+        for operation, outcome in zip(batch, outcomes, strict=True):
+            self._heard(operation, outcome)
         await self._compare()
+
+    async def _execute_twice(self, batch: Sequence[Operation]) -> None:
+        """As after a lost answer."""
+        for _ in range(2 if batch else 0):
+            await self._execute(batch, None)
 
     def _note(self, batch: Sequence[Operation], committed: Committed) -> None:
         """Tell the ledger what was received and heard, in the order in which it happened."""
         keys = self.sides[0].keys
         for operation, outcome in zip(batch, committed.outcomes, strict=True):
             if isinstance(operation, Advance) and operation.extras is not None and not isinstance(outcome, Fenced):
-                self.ledger.receive(keys[operation.run], operation.extras.consumed)
+                run = self.view.runs.get(IDS[operation.run])
+                # From who has left the run already, without entries, it is taken for a repetition and changes nothing.
+                if run is not None and run.owner == operation.worker:
+                    self.ledger.receive(keys[operation.run], operation.extras.consumed)
         for operation in batch:
             if isinstance(operation, Rewind) and (key := keys.get(IDS.index(operation.run_id))) is not None:
                 self.ledger.rewound(key)
@@ -310,6 +138,13 @@ class Machine(RuleBasedStateMachine):
             run_id = IDS[next(place for place, known in keys.items() if known == key)]
             self.view.heard[run_id] = [int(message.data) for message in pending.messages]
 
+    async def _collect_all(self) -> None:
+        """Tell all workers what has arrived; the second time, that is nothing."""
+        for worker in self.view.workers:
+            await self._collect(worker)
+            for side in self.sides:
+                assert (await side.store.collect(worker)).pending == ()
+
     async def _collect(self, worker: WorkerId) -> None:
         answers = []
         for side in self.sides:
@@ -318,10 +153,12 @@ class Machine(RuleBasedStateMachine):
             answers.append(side.shared(committed))
             if side is self.sides[0]:
                 self._note([], committed)
+                self._heard("collect", committed.pending)
         agree("collected", *answers)
 
     async def _leave(self, worker: WorkerId, *, dies: bool) -> None:
         found = []
+        owned = await self.sides[0].store.owned(worker)
         for side in self.sides:
             if dies:
                 await side.suite.kill_worker(side.store, worker)
@@ -331,21 +168,48 @@ class Machine(RuleBasedStateMachine):
             places = {key: place for place, key in side.keys.items()}
             found.append((expired.workers, sorted(places[key] for key in expired.runs)))
         agree("expired", *found)
+        self._heard("expire" if dies else "unregister", owned)
         await self._register(1)
-        self.wait_long()
+        self._pass_ms(LONG_MS)
         await self._compare()
 
-    def wait_long(self) -> None:
-        """Let every delay pass."""
-        self.clock.pass_ms(LONG_MS)
+    def _pass_ms(self, ms: int) -> None:
+        """Let time pass; `LONG_MS` is longer than any delay."""
+        self.clock.pass_ms(ms)
         self.view.now = self.clock.now
 
+    async def _prune(self, ended_ms: int, limit: int) -> None:
+        """Delete ended runs."""
+        before = self.clock.now + 1 - ended_ms
+        counts = [await side.store.prune(RunFilter(), finished_before=before, limit=limit) for side in self.sides]
+        agree("pruned", *counts)
+        self._heard("prune", counts[0])
+        await self._compare()
+
+    async def _refuse(self, planner: Planner) -> None:
+        """Give both a batch that no store takes: they say why, and change nothing."""
+        name, batch = malformed(planner)
+        refusals = [await side.refusal(batch) for side in self.sides]
+        assert refusals[0], f"a malformed batch was taken ({name}): {batch}"
+        agree("refused", *refusals)
+        self._heard(f"malformed: {name}", "refused")
+        await self._compare()
+
+    async def _look(self, planner: Planner) -> None:
+        look = planner.look()
+        found = [await side.look(look) for side in self.sides]
+        agree(f"look {look}", *found)
+        self._heard("look", found[0][0])
+
     async def _reopen(self) -> None:
+        """After an unknown outcome."""
         for side in self.sides:
             await side.store.reopen()
+        self._heard("reopen", None)
         await self._compare()
 
     async def _close_and_open(self) -> None:
+        """Workers die of that."""
         dead = []
         for side in self.sides:
             await side.store.close()
@@ -353,9 +217,10 @@ class Machine(RuleBasedStateMachine):
             dead.append(sorted((await side.store.expire()).workers))
         agree("expired", *dead)
         assert dead[0] == sorted(self.view.workers)
+        self._heard("close", None)
         self.view.workers.clear()
         await self._register(2)
-        self.wait_long()
+        self._pass_ms(LONG_MS)
         await self._compare()
 
     async def _register(self, count: int) -> None:
@@ -383,31 +248,3 @@ class Machine(RuleBasedStateMachine):
 def _claimed(committed: Committed) -> list[Claimed]:
     values = [outcome.value for outcome in committed.outcomes if isinstance(outcome, Answer)]
     return [one for value in values if isinstance(value, tuple) for one in value if isinstance(one, Claimed)]
-
-
-def differential(
-    suite: Suite, other: Suite | None = None, *, examples: int = 50, steps: int = 40, shrinks: bool = False
-) -> type[TestCase]:
-    """Return a test case that plays random histories against two stores and compares everything.
-
-    Args:
-        suite: Makes the store under test (`StoreContract` or anything with its three methods, all overridden).
-        other: Makes the store to compare with; `MemorySuite` if it is not given.
-        examples: Histories to play, of up to `steps` steps each.
-        shrinks: Look for a shorter history that fails, which takes minutes; the first one found is shown otherwise.
-    """
-
-    class Histories(Machine):
-        suites = (suite, other or MemorySuite())
-
-    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    profile = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        suppress_health_check=checks,
-        phases=[Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if shrinks else [])],
-    )
-    case: type[TestCase] = Histories.TestCase
-    case.settings = profile  # type: ignore[attr-defined]
-    return case

@@ -6,14 +6,13 @@ among all that were ever sent stands for its number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
-
-from hypothesis import strategies as st
+from typing import Final, NamedTuple, TypeVar
 
 from durable.core.failure import rewind_note
 from durable.core.records import Entry, Kind, Reason, RunRecord, RunState, Status, Wait, WorkerId
+from durable.store.base import RunFilter
 from durable.store.operations import (
     Advance,
     Cancel,
@@ -36,6 +35,7 @@ from durable.store.operations import (
     Suspend,
     Then,
 )
+from durable.testing.contract.choices import Choices
 from durable.testing.contract.kit import APP, QUEUE
 
 T = TypeVar("T")
@@ -46,7 +46,20 @@ PROMISES: Final = ("p", "q", "a\nsignal")
 TARGETS: Final = (*(f"p:{one}" for one in PROMISES), "r:b", "r:c", "r:nobody", "m:mail", "m:post")
 WAITS: Final = tuple(Wait(seq, target) for seq, target in enumerate(TARGETS, 1))
 REQUESTS: Final = (Cancel, PauseRun, ResumeRun, Mend)
+ENDED: Final = (RunState.FAILED, RunState.SET_ASIDE)
+"""States from which a run can be rewound."""
 KINDS: Final = ("start", "claim", "claim", *["advance"] * 6, "settle", "send", "request", "request", "rewind")
+
+
+class Look(NamedTuple):
+    """Reads with arguments; runs by their places."""
+
+    where: RunFilter
+    limit: int
+    before: int | None
+    run: int
+    start: int
+    workers: tuple[WorkerId, ...]
 
 
 @dataclass
@@ -71,10 +84,10 @@ class View:
 
 
 class Planner:
-    """Draws the operations of one batch."""
+    """Makes up the operations of one batch."""
 
-    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], view: View) -> None:
-        self._draw, self.view = draw, view
+    def __init__(self, choices: Choices, view: View) -> None:
+        self._choices, self.view = choices, view
 
     def opening(self) -> list[Operation]:
         """Return a batch with which all runs exist."""
@@ -93,22 +106,17 @@ class Planner:
             operations.append(operation)
         return operations
 
-    def pick(self, choices: tuple[T, ...] | list[T]) -> T:
+    def pick(self, choices: Sequence[T]) -> T:
         """Return one of these."""
-        choice: T = self._draw(st.sampled_from(choices))
-        return choice
+        return self._choices.pick(choices)
 
     def seldom(self, times: int) -> bool:
         """Return True once in so many times."""
-        number: int = self._draw(st.integers(1, times))
-        return number == times
+        return self.pick(range(times)) == times - 1
 
-    def some(self, choices: tuple[T, ...] | list[T], most: int = 2) -> tuple[T, ...]:
+    def some(self, choices: Sequence[T], most: int = 2) -> tuple[T, ...]:
         """Return a few of these, mostly none."""
-        if not choices or not self.seldom(3):
-            return ()
-        found: list[T] = self._draw(st.lists(st.sampled_from(choices), max_size=most, unique=True))
-        return tuple(found)
+        return self._choices.several(choices, most) if choices and self.seldom(3) else ()
 
     def operation(self) -> Operation:
         """Return any operation."""
@@ -169,19 +177,38 @@ class Planner:
 
     def request(self) -> Operation:
         """Return a request about any run."""
-        make, run_id = self.pick(REQUESTS), self.pick(IDS)
+        make, run_id = self.pick(REQUESTS), self.pick((*IDS * 4, "nobody"))
         return Cancel(APP, run_id, self.pick(("", "why"))) if make is Cancel else make(APP, run_id)
 
     def rewind(self) -> Rewind:
         """Return a Rewind that fits, mostly."""
-        run_id = self.pick(IDS)
+        run_id = self.pick(self._in_states(ENDED) or IDS) if not self.seldom(4) else self.pick(IDS)
         position = self.view.position(run_id) + self.pick((0, 0, 0, 0, 1))
-        dropped = self.some([entry.position for entry in self.view.journals.get(run_id, []) if entry.position], most=4)
+        journal = self.view.journals.get(run_id, [])
+        dropped = self.some([entry.position for entry in journal if entry.position and entry.name != "rewind"], most=4)
         note = rewind_note(dropped)
-        gone = [entry for entry in self.view.journals.get(run_id, []) if entry.position in dropped]
+        gone = [entry for entry in journal if entry.position in dropped]
         unread = tuple(entry.attempt for entry in gone if entry.kind is Kind.MESSAGE)
         mark = Entry(position, self.view.now, Kind.RUN, Status.OK, name="rewind", note=note)
         return Rewind(APP, run_id, dropped, mark, unread)
+
+    def _in_states(self, states: tuple[RunState, ...]) -> list[str]:
+        return [run_id for run_id, run in self.view.runs.items() if run.state in states]
+
+    # Reads -----------------------------------------------------------------------------------------------------------
+
+    def look(self) -> Look:
+        """Return reads with any arguments."""
+        pick, run, none = self.pick, self.pick(range(len(IDS))), (None,) * 6
+        where = RunFilter(
+            app=pick((*none, APP, "another")), workflow=pick((*none, QUEUE.workflow)), group=pick((*none, QUEUE.group)),
+            states=self.some(tuple(RunState), most=4), id_prefix=pick((*none, "a", "")),
+            tags=dict(self.some((("t", "1"), ("u", "2")), most=1)), created_from=pick((*none, self.time())),
+            created_before=pick((*none, self.time())), finished_before=pick((*none, self.time())),
+            parent_id=pick((*none, "a")), reason=pick((*none, "Error", str(Reason.DEADLOCK))),
+        )  # fmt: skip
+        before = pick((None, *(IDS.index(run_id) for run_id in self.view.runs)))
+        return Look(where, pick((1000, 0, 1, 2)), before, run, pick((0, 1, 3)), (self.worker(),))
 
     # Advances --------------------------------------------------------------------------------------------------------
 
@@ -221,6 +248,8 @@ class Planner:
                 Entry(position, self.view.now, Kind.RUN, Status.OK, name="finish", data=self.pick((b"1", b"2")))
             )
         extras = self.extras(consumed) if consumed or not self.seldom(3) else None
+        if isinstance(then, Suspend) and not self.seldom(3):
+            extras = (extras or Extras())._replace(waits=self._choices.several(WAITS, 3))
         return Advance(IDS.index(run_id), worker, epoch, tuple(entries), then, extras, self.pick((0, 7)))
 
     def entry(self, position: int, kind: Kind) -> Entry:
