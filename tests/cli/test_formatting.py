@@ -48,6 +48,13 @@ def test_moments_are_read() -> None:
             parse_moment(text, now)
 
 
+@pytest.mark.parametrize("text", ["9999-12-31T23:59-14:00", "0001-01-01T00:00+14:00"])
+def test_a_moment_at_the_end_of_time_is_refused(text) -> None:
+    """Fuzzing found it: converted to local time it has no year, and `runs list --since` ended in a traceback."""
+    with pytest.raises(ValueError, match="outside of the years 1 to 9999"):
+        parse_moment(text, datetime.now().astimezone())
+
+
 def test_times_are_told_from_now() -> None:
     assert (ago(0, 5_000), ago(5_000, 0)) == ("5.0 s ago", "in 5.0 s")
     assert moment(None) == "-"

@@ -452,3 +452,24 @@ def test_a_duration_ago_reaches_back(durable) -> None:
 
     now = datetime.now().astimezone()
     assert now - parse_moment("1h30m", now) == timedelta(minutes=90)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs", "show", "x\udcff"],
+        ["runs", "list", "--prefix", "\udcff"],
+        ["runs", "list", "--tag", "a=\udcff"],
+        ["runs", "cancel", "--app", "\udcff", "x"],
+        ["runs", "pause", "x\udcff"],
+        ["check", "shop.py:wf", "--run", "\udcff"],
+        ["doctor", "--app", "\udcff"],
+        ["prune", "--workflow", "\udcff", "--older-than", "1d"],
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(durable, words) -> None:
+    """Fuzzing found it: the database cannot be asked for them, and the command ended in a traceback."""
+    done = durable(*words)
+    assert done.code == 2
+    assert "is no text: it holds bytes that are no UTF-8" in done.err
+    assert len(done.err.splitlines()) == 1

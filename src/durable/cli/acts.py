@@ -14,6 +14,7 @@ from durable.cli.exits import REFUSED, CommandError
 from durable.cli.formatting import plain
 from durable.cli.opening import Target, opened
 from durable.cli.options import (
+    TEXT,
     complete_run_ids,
     filter_options,
     filters_of,
@@ -65,7 +66,7 @@ def choosing(fn: Callable[..., Any]) -> Callable[..., Any]:
     fn = yes_option(fn)
     fn = click.option("--all", "every", is_flag=True, help="All runs for which it makes sense.")(fn)
     fn = filter_options(fn)
-    return click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_run_ids)(fn)
+    return click.argument("ids", type=TEXT, metavar="[ID]...", nargs=-1, shell_complete=complete_run_ids)(fn)
 
 
 def choice_of(options: dict[str, Any]) -> Choice:

@@ -14,7 +14,7 @@ from durable.api.code import code_of
 from durable.cli.exits import OK, UNSUCCESSFUL
 from durable.cli.loading import load_application
 from durable.cli.opening import Target, name_of_application
-from durable.cli.options import STATES, db_option, finish, json_option
+from durable.cli.options import STATES, TEXT, db_option, finish, json_option
 from durable.cli.output import count_of, print_json, say
 from durable.cli.reading import opened_reader
 from durable.core.records import RunRecord, RunState
@@ -52,9 +52,14 @@ class Report:
 @click.command("check")
 @click.argument("target", metavar="MODULE:APP")
 @click.option(
-    "--run", "ids", multiple=True, metavar="ID", help="Only this run, whatever its state; several may be given."
+    "--run",
+    "ids",
+    type=TEXT,
+    multiple=True,
+    metavar="ID",
+    help="Only this run, whatever its state; several may be given.",
 )
-@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--workflow", type=TEXT, metavar="NAME", help="Only runs of this workflow.")
 @click.option(
     "--state", "states", multiple=True, type=click.Choice(STATES),
     help="Runs in this state; several may be given. Default: queued, running, suspended and paused.",

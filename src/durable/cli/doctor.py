@@ -15,7 +15,7 @@ import click
 from durable.cli.exits import OK, UNSUCCESSFUL
 from durable.cli.hints import Hints, hints_for
 from durable.cli.opening import Target, check_exists, name_of_application, opened_store
-from durable.cli.options import db_option, finish, json_option
+from durable.cli.options import TEXT, db_option, finish, json_option
 from durable.cli.output import count_of, make_console, print_json, say
 from durable.core.records import Queue, RunRecord, RunState, WorkerRecord
 from durable.errors import StoreCorrupt, StoreError
@@ -51,7 +51,7 @@ class Report:
 
 @click.command("doctor")
 @db_option
-@click.option("--app", metavar="NAME", help="Only this application's runs.")
+@click.option("--app", type=TEXT, metavar="NAME", help="Only this application's runs.")
 @click.option(
     "--accept-loss", "accepts_loss", is_flag=True,
     help="Let a file serve that lacks commits it once had, because its log was removed or is damaged; they are gone.",

@@ -69,6 +69,8 @@ def parse_moment(text: str, now: datetime) -> datetime:
         pass
     try:
         return datetime.fromisoformat(text).astimezone()
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside of the years 1 to 9999 in local time") from None
     except ValueError:
         raise ValueError(
             f"{text!r} is no moment: expected 2026-11-21 or 2026-11-21T14:30 (a zone may follow), or how long ago: 2h"

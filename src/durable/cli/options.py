@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from durable.cli.exits import CommandError
 from durable.cli.formatting import parse_duration, parse_moment
 from durable.cli.opening import Target, opened_store
+from durable.codec.tagging import is_utf8
 from durable.core.records import RunState
 from durable.store.base import RunFilter
 
@@ -24,6 +25,22 @@ COMPLETIONS_MAX: Final = 50
 """Run ids that a shell is offered: the newest."""
 
 STATES: Final = [state.label.replace(" ", "-") for state in RunState]
+
+
+class TextType(click.ParamType[str]):
+    """Text that a database can be asked for: bytes that are no text come from the shell as lone surrogates."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return a str."""
+        text = str(value)
+        if not is_utf8(text):
+            self.fail(f"{text!r} is no text: it holds bytes that are no UTF-8", param, ctx)
+        return text
+
+
+TEXT: Final = TextType()
 
 
 def db_option(fn: F) -> F:
@@ -58,7 +75,9 @@ def target_options(fn: F) -> F:
         "--code", metavar="MODULE:APP", shell_complete=complete_files,
         help="The application's own code: for its database, the types of its values, and its keys.",
     )(fn)  # fmt: skip
-    fn = click.option("--app", metavar="NAME", help="Application; needed when the database holds several.")(fn)
+    fn = click.option("--app", type=TEXT, metavar="NAME", help="Application; needed when the database holds several.")(
+        fn
+    )
     return _db_option("with --code what the code says, else DURABLE_DB, else durable.db")(fn)
 
 
@@ -69,7 +88,7 @@ def target_of(options: dict[str, Any]) -> Target:
 
 def run_id_argument(fn: F) -> F:
     """Add the argument ID, completed in the shell."""
-    return click.argument("run_id", metavar="ID", shell_complete=complete_run_ids)(fn)
+    return click.argument("run_id", type=TEXT, metavar="ID", shell_complete=complete_run_ids)(fn)
 
 
 def complete_run_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -144,14 +163,19 @@ class MomentType(click.ParamType[datetime]):
 def filter_options(fn: F) -> F:
     """Add the options that choose runs."""
     for option in reversed((
-        click.option("--workflow", metavar="NAME", help="Runs of this workflow."),
+        click.option("--workflow", type=TEXT, metavar="NAME", help="Runs of this workflow."),
         click.option(
             "--state", "states", multiple=True, type=click.Choice(STATES), help="In this state; several may be given."
         ),
-        click.option("--tag", "tags", multiple=True, metavar="NAME[=VALUE]", help="Runs with this tag, or all these."),
-        click.option("--prefix", metavar="TEXT", help="Runs whose id begins so."),
-        click.option("--parent", metavar="ID", help="Children of this run."),
-        click.option("--reason", metavar="TEXT", help="Runs with this reason, such as 'code changed'."),
+        click.option(
+            "--tag", "tags", type=TEXT, multiple=True, metavar="NAME[=VALUE]",
+            help="Runs with this tag, or all these.",
+        ),
+        click.option("--prefix", type=TEXT, metavar="TEXT", help="Runs whose id begins so."),
+        click.option("--parent", type=TEXT, metavar="ID", help="Children of this run."),
+        click.option(
+            "--reason", type=TEXT, metavar="TEXT", help="Runs with this reason, such as 'code changed'."
+        ),
         click.option("--since", type=MomentType(), help="Created then or later: 2026-11-21T14:30, or 2h (ago)."),
         click.option("--until", type=MomentType(), help="Created before then."),
     )):  # fmt: skip

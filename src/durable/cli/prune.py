@@ -12,7 +12,7 @@ from durable.api.app import Workflow
 from durable.api.runs import state_of
 from durable.cli.exits import CommandError
 from durable.cli.opening import Target, opened
-from durable.cli.options import DurationType, WholeType, finish, target_of, target_options, yes_option
+from durable.cli.options import TEXT, DurationType, WholeType, finish, target_of, target_options, yes_option
 from durable.cli.output import confirm, count_of, print_json, say
 from durable.cli.runs import is_empty
 from durable.core.records import RunKey, RunState
@@ -43,7 +43,7 @@ class Policy:
     help="Only runs in this state; several may be given. Default: succeeded and cancelled; failed ones can be retried.",
 )  # fmt: skip
 @click.option("--keep", type=WholeType(0), metavar="N", help="Keep the newest N of each workflow, whatever their age.")
-@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--workflow", type=TEXT, metavar="NAME", help="Only runs of this workflow.")
 @click.option("--dry-run", is_flag=True, help="Only say how many runs would go.")
 @yes_option
 @target_options
