@@ -211,6 +211,10 @@ def test_i12_a_cut_or_changed_frame_is_read_or_refused_and_never_anything_else(v
         (b'T{"$datetime":"2024-01-01T00:00:00","zone":"No/Where"}', "malformed"),
         (b'T{"$decimal":1.5}', "malformed"),
         (b'T{"$class":1}', "not loaded here"),
+        # Fuzzing found these: they were read, and the model that came of it could not be stored again.
+        (b'T{"$class":"tests.codec.values:OpenModel","name":"n","$more":7}', "more is no object"),
+        (b'T{"$class":"tests.codec.values:Model","a":1,"b":2,"$private":"ab"}', "private is no object"),
+        (b'T{"$class":"tests.codec.values:Model","a":1,"b":2,"$given":["a",1]}', "given is no list of names"),
         (b'T{"$enum":"tests.codec.values:Colour"}', "malformed"),
         (b'T{"$enum":"tests.codec.values:Colour","name":"GREEN"}', "no member 'GREEN'"),
     ],

@@ -183,13 +183,13 @@ class PydanticFamily:
 
     def build(self, state: State) -> Any:
         fields = self._cls.__pydantic_fields__
-        more, private = state.pop("$more", None), state.pop("$private", None)
-        given = state.pop("$given", None)
-        added = [name for name in fields if name not in state]
+        more, private = named_parts(state, "$more"), named_parts(state, "$private")
+        given = names_of(state.pop("$given")) if "$given" in state else None
+        added = {name for name in fields if name not in state}
         fill(state, {name: partial(pydantic_default, field) for name, field in fields.items()}, self._cls)
         value = object.__new__(self._cls)
         object.__setattr__(value, "__dict__", {name: part for name, part in state.items() if name in fields})
-        object.__setattr__(value, "__pydantic_fields_set__", set(fields) - set(added) if given is None else set(given))
+        object.__setattr__(value, "__pydantic_fields_set__", set(fields) - added if given is None else given)
         object.__setattr__(value, "__pydantic_extra__", {} if more is None and self._is_open() else more)
         object.__setattr__(value, "__pydantic_private__", self._private() if private is None else private)
         return value
@@ -224,8 +224,23 @@ class PydanticFamily:
     def load(self, dumped: Any, given: Iterable[str]) -> Any:
         """Return the model of its JSON form; validation takes all fields for given, so those are passed."""
         value = self._cls.model_validate(dumped)
-        object.__setattr__(value, "__pydantic_fields_set__", set(given))
+        object.__setattr__(value, "__pydantic_fields_set__", names_of(given))
         return value
+
+
+def named_parts(state: State, key: str) -> State | None:
+    """Take what a model keeps beside its fields; anything but a dict would break the model when it is written."""
+    found = state.pop(key, None)
+    if found is not None and type(found) is not dict:
+        raise ValueError(f"{key} is no object")
+    return found
+
+
+def names_of(given: Any) -> set[str]:
+    """Return the names of the fields that were given."""
+    if not isinstance(given, list | set) or any(type(name) is not str for name in given):
+        raise ValueError("$given is no list of names")
+    return set(given)
 
 
 def is_same(left: Any, right: Any) -> bool:
