@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from durable.core.operations import Advance, Cancel, Claim, Extras, Finish, GoOn, Rewind, Start
+from durable.core.operations import Advance, Answer, Cancel, Claim, Extras, Finish, GoOn, Rewind, Start
 from durable.core.records import (
     ID_BYTES_MAX,
     Entry,
@@ -57,6 +57,7 @@ def test_what_an_operation_does_not_name_is_nothing() -> None:
     assert Cancel("app", "r")[2:] == ("", None)
     assert Rewind("app", "r", (), ENTRY).unread == ()
     assert Finish(RunState.FAILED)[1:] == ("", "")
+    assert Answer(True).woken is False
 
 
 def test_numbers_and_words_that_are_stored_stay_what_they_are() -> None:
