@@ -5,6 +5,7 @@ Covers: B1
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -62,3 +63,47 @@ def break_once(engine: Any, told: list[str], *, applied: bool) -> None:
         told.append("reopened")
 
     store.execute_now, store.reopen = unknown, reopened
+
+
+async def test_no_inline_commit_overtakes_what_was_told_and_is_not_heard_yet(tmp_path):
+    """An older telling would be taken for the newest: a pause that was taken back, for one that holds."""
+    app = Workflow("app", db=str(tmp_path / "durable.db"))
+    inline: list[bool] = []
+
+    @app.task
+    async def step(number: int) -> int:
+        return number
+
+    @app.workflow(id="run")
+    async def run() -> int:
+        return sum([await step(number) for number in range(3)])
+
+    @app.workflow(id="first")
+    async def first() -> None: ...
+
+    await first()
+    engine = await app._engine()
+    store: Any = engine.store
+    execute_now, collect = store.execute_now, store.collect
+    heard = asyncio.Event()
+
+    async def collected_late(worker: str) -> Any:
+        told = await collect(worker)
+        await heard.wait()
+        return told
+
+    def noted(batch: Any, worker: Any) -> Any:
+        inline.append(heard.is_set())
+        return execute_now(batch, worker)
+
+    store.collect, store.execute_now = collected_late, noted
+    collecting = asyncio.create_task(engine.claims._collect())
+    await asyncio.sleep(0)
+    assert await run() == 3
+    assert inline == []
+    heard.set()
+    await collecting
+    await run.run("again")
+    assert inline
+    assert all(inline)
+    await app.stop()

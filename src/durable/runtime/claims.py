@@ -73,6 +73,8 @@ class Claims:
         self._looked_at = 0.0
         self._changed_at = 0.0
         self._looking = False
+        self.collecting = False
+        """Is something told that has not been heard yet? Another answer must not overtake it."""
         self._expiring = False
         self._swept_at = 0.0
         self._registration_seen_at = 0.0
@@ -335,11 +337,14 @@ class Claims:
     async def _collect(self) -> None:
         """Hear what has arrived for the runs that execute here."""
         host = self._host
+        self.collecting = True
         try:
             told = await host.store.collect(host.worker_id)
         except OutcomeUnknown:
             host.committer.reopen()  # what the lost answer told, is told again then
             raise
+        finally:
+            self.collecting = False
         host.hear(told.pending)
 
     # Dead workers ---------------------------------------------------------------------------------------------------

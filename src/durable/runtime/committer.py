@@ -137,7 +137,7 @@ class Committer:
         assert self._flying is not None
         batch = self._flying[2]
         began = perf_counter()
-        if self._host.commits_inline and len(batch) == 1 and self._commit_seconds < INLINE_SECONDS_MAX:
+        if self._may_execute_now(batch):
             try:
                 committed = self._execute_now(batch)
             except OutcomeUnknown as error:
@@ -149,9 +149,19 @@ class Committer:
         future = asyncio.ensure_future(self._host.store.execute(batch, self._host.worker_id))
         future.add_done_callback(lambda f: self._landed(f, began))
 
+    def _may_execute_now(self, batch: list[Operation]) -> bool:
+        """Is one Advance all there is to do, on a fast disk? What was told before and is not heard yet comes first."""
+        return (
+            len(batch) == 1
+            and isinstance(batch[0], Advance)
+            and self._host.commits_inline
+            and self._commit_seconds < INLINE_SECONDS_MAX
+            and not self._host.claims.collecting
+        )
+
     def _execute_now(self, batch: list[Operation]) -> Committed | None:
         execute_now = getattr(self._host.store, "execute_now", None)
-        if execute_now is None or not isinstance(batch[0], Advance):
+        if execute_now is None:
             return None
         try:
             return execute_now(batch, self._host.worker_id)  # type: ignore[no-any-return]

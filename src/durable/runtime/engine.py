@@ -432,6 +432,7 @@ class Engine:
             # Others have made progress since: we have lost the run, and this journal is not that of our claim.
             self._early.pop(run.key, None)
             self.claims.check_registration()
+            self.claims.take_stock()  # should it be ours all the same, it is handed back
 
     def _activate(self, claimed: Claimed, journal: list[Entry]) -> None:
         run = claimed.record

@@ -124,8 +124,9 @@ class RunStore(Protocol):
         Operations take effect in the order: starts, advances, all others as listed, claims. A run appears in at most
         one Advance, and not both in a Start and an Advance. Atomic: all or nothing, but a refused operation refuses
         only itself. Never re-entrant: the answer comes in a later iteration of the loop. Cancelling the awaitable takes
-        nothing back. Batches take effect in the order of the calls. What an Advance is told of a run that another one
-        of the batch advances may be from before or after that.
+        nothing back. Batches take effect in the order of the calls, and the answers to these and to `collect` come in
+        that order: each telling of a run is newer than the one before. What an Advance is told of a run that another
+        one of the batch advances may be from before or after that.
 
         Args:
             batch: At least one operation.
