@@ -143,12 +143,18 @@ class Engine:
     # Life -----------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Open the store and say that this worker lives. Idempotent."""
+        """Open the store and say that this worker lives. Idempotent.
+
+        Raises:
+            StoreError: it cannot be opened, or was closed meanwhile.
+        """
         if not self._opened:
             if self.options.strict:
                 strict.install()
             await self.store.open(self.clock)
             await self.store.register(self.worker)
+        if self._stopping:
+            raise StoreUnavailable(f"application {self.app!r} was stopped while it opened its database")
         if not self._opened:  # nobody else opened it meanwhile
             self._opened = True
             self.claims.start()
