@@ -7,18 +7,13 @@ from typing import Any
 import pytest
 
 from durable.core.decisions.standing import Standing, is_due
-from durable.core.decisions.starts import answer, new_run, start_entry, taken
-from durable.core.operations import Continue, Existing, Start, Started
-from durable.core.records import Entry, Kind, Requests, RunRecord, RunState, Status
-from tests.core.decisions_kit import NOW, QUEUE, RUNNING, RUNS, T0, check_invariants, standing
+from durable.core.decisions.starts import new_run, start_entry, taken
+from durable.core.operations import Continue, Start
+from durable.core.records import Entry, Kind, Requests, RunState, Status
+from tests.core.decisions_kit import NOW, QUEUE, RUNNING, RUNS, check_invariants, standing
 
 START = Start(QUEUE, "r", b"input", 77, "note")
 ME = "boot:1:0:me"
-
-
-def record(**changes: Any) -> RunRecord:
-    fields = {"owner": ME, "epoch": 1, "due_at": None, "started_at": T0, "finished_at": None, **changes}
-    return RunRecord(1, "r", QUEUE, RunState.RUNNING, created_at=T0, digest=77, **fields)
 
 
 @pytest.mark.parametrize("start", [START, Continue(b"input", 77, "note")])
@@ -53,25 +48,6 @@ def test_a_new_run_is_queued_or_claimed_at_once(changes: Any, worker_lives: bool
     run = new_run(START._replace(**changes), NOW, worker_lives=worker_lives)
     check_invariants(run)
     assert run == expected
-
-
-# Ids that are taken --------------------------------------------------------------------------------------------------
-
-
-def test_the_start_that_made_a_run_is_recognised_when_it_is_repeated() -> None:
-    assert answer(START._replace(worker=ME), record(), 1) == Started(record())
-    assert isinstance(answer(START._replace(worker=ME), record(), 1), Started)
-
-
-@pytest.mark.parametrize(
-    ("worker", "changes", "next_position"),
-    [(None, {}, 1), (None, {"owner": None}, 1), ("other", {}, 1), (ME, {"owner": "other"}, 1), (ME, {"owner": None}, 1),
-     (ME, {"epoch": 2}, 1), (ME, {}, 2)],
-)  # fmt: skip
-def test_any_other_start_finds_the_run_that_is_there(worker: str | None, changes: Any, next_position: int) -> None:
-    found = answer(START._replace(worker=worker), record(**changes), next_position)
-    assert isinstance(found, Existing)
-    assert found.record == record(**changes)
 
 
 # Claims --------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ class SimTask(asyncio.Task[T]):
     """A task that hashes by a number: a set of them has the same order in every process."""
 
     _number: int
+    made_at: int
+    """How many callbacks its loop had run when it was made."""
 
     def __hash__(self) -> int:
         try:
@@ -34,6 +36,35 @@ class SimTask(asyncio.Task[T]):
         except AttributeError:  # asyncio puts it into a set from within __init__
             self._number = next(_numbers)
             return self._number
+
+
+class SimHandle:
+    """A callback that is ready; asyncio's own handle takes more than twice as long to make and to run."""
+
+    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_loop")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context, loop: SimLoop
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._loop = loop
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def _run(self) -> None:
+        try:
+            self._context.run(self._callback, *self._args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._loop.call_exception_handler({"message": f"in callback {self._callback}", "exception": error})
 
 
 def count_tasks_from_zero() -> None:
@@ -47,7 +78,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, process: Process) -> None:
         self.process = process
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[SimHandle | asyncio.TimerHandle] = deque()
         self.count = 0
         """Callbacks run so far."""
         self.is_dead = False
@@ -88,8 +119,8 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+    ) -> SimHandle:
+        handle = SimHandle(callback, args, contextvars.copy_context() if context is None else context, self)
         if not self.is_dead:
             self.ready.append(handle)
         return handle
@@ -129,6 +160,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[T]:
         task: SimTask[T] = SimTask(coro, loop=self, name=str(name or "task"), context=context)
         task._log_destroy_pending = False  # type: ignore[attr-defined]
+        task.made_at = self.count
         return task
 
     def get_debug(self) -> bool:

@@ -14,6 +14,7 @@ O6  the result is that of a run without faults            `check_result`
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -45,6 +46,7 @@ from durable.store.operations import (
     Started,
     Woken,
 )
+from tests.simulation.loop import SimTask
 
 if TYPE_CHECKING:
     from durable.runtime.activation import Activation
@@ -159,8 +161,7 @@ class Model:
         record = outcome.record if isinstance(outcome, Started | Existing) else None
         known = self.by_id.get(start.run_id)
         if known is not None:
-            # Existing, or Started again for the worker that owns it untouched.
-            if isinstance(outcome, Started) and (known.owner, known.epoch, known.next_position) != (start.worker, 1, 1):
+            if isinstance(outcome, Started):
                 self._violate(f"{start.run_id} was started twice")
             return
         if not isinstance(outcome, Started) or record is None:
@@ -463,6 +464,8 @@ class Model:
                     self._told_cancel.setdefault(knows, process.loop.horizon)
             elif isinstance(outcome, Answer) and isinstance(outcome.value, tuple):
                 claims = [item for item in outcome.value if isinstance(item, Claimed)]
+                # Those who wait for the claim take it in one callback later.
+                process.loop.call_soon(self._lost_before, process, claims)
                 self.told(process, [(item.record.key, item.pending) for item in claims])
         self.told(process, answer.pending)
 
@@ -471,6 +474,12 @@ class Model:
         for key, arrived in pending:
             if arrived.requests & Requests.CANCEL:
                 self._told_cancel.setdefault((process.name, key, self.runs[key].epoch), process.loop.horizon)
+
+    def _lost_before(self, process: Process, claims: Sequence[Claimed]) -> None:
+        """Who gets a run under a new epoch has lost it under all earlier ones."""
+        for record in (item.record for item in claims):
+            for epoch in range(1, record.epoch):
+                self._let_go.setdefault((process.name, record.key, epoch), process.loop.horizon)
 
     def let_go(self, process: Process) -> None:
         """A process has found out that it was taken for dead."""
@@ -503,11 +512,20 @@ class Model:
             self._violate(f"{what} began after the process had learned that it had lost the run")
         if act.run.continuation != run.continuation:
             return  # a worker that has lost the run lags behind
-        is_told = process.loop.count > self._told_cancel.get(knows, sys.maxsize)
+        is_told = _began(process, op) > self._told_cancel.get(knows, sys.maxsize)
         if is_told and number >= 0 and run.run_id not in self._stubborn:
             self._violate(f"{what} began after the process had learned of the cancellation")
         self._check_durable(act, run, number, what)
         self._check_repetition(process, op, run, (step, attempt), what)
+
+    def goes_on(self, process: Process, op: TaskOperation, number: int) -> None:
+        """An attempt was not cancelled until now."""
+        run = op.act.run
+        if process.loop.count > self._let_go.get((process.name, run.key, run.epoch), sys.maxsize):
+            self._violate(
+                f"{run.run_id}: operation {number} of {process.name} under epoch {run.epoch} went on after the process "
+                "had learned that it had lost the run"
+            )
 
     def _check_durable(self, act: Activation, run: RunModel, number: int, what: str) -> None:
         need = self._needs.get((run.run_id, run.continuation, number), 0)
@@ -545,6 +563,13 @@ class Model:
     def all_final(self) -> bool:
         """Have all runs ended?"""
         return all(row.life.state.is_final for row in self._tables.runs.values())
+
+
+def _began(process: Process, op: TaskOperation) -> int:
+    """Return with which callback an attempt began; what has a time limit runs in a task of its own."""
+    task = asyncio.current_task()
+    is_limited = op.timeout_ms(process.clock.now_ms()) is not None
+    return task.made_at if is_limited and isinstance(task, SimTask) else process.loop.count
 
 
 def _step_of(entry: Entry) -> StepKey | None:

@@ -261,10 +261,6 @@ RUNTIME: Final = (
         (f"{_CALLERS}.look", "waiting = list(self._waiters[key].futures)", "waiting = self._waiters.pop(key).futures"),
     ),
     _mutant(
-        "claimed and started", "a run is activated a second time while its journal is read",
-        (f"{_CALLERS}._started", "and key not in self._host.claims.reserved", ""),
-    ),
-    _mutant(
         "old names kept", "a name that was given up owns runs for ever",
         (f"{_ENGINE}.give_up_names", "while self._former_names:", "while False:"),
     ),

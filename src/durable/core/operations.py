@@ -92,9 +92,8 @@ Then: TypeAlias = GoOn | Suspend | Finish | SetAside | Release | Paused | Contin
 class Start(NamedTuple):
     """Insert a run, or report the one that is there. The start entry (position 0) is written with it.
 
-    Outcome: `Started` or `Existing`. The same Start again, while the run it made is still owned by `worker` with
-    epoch 1 and has no further entry, is `Started` again: so a worker that is told Started of a run which it executes
-    already has asked twice, and attaches.
+    Outcome: `Started`, once in the life of the run, or `Existing`. Executed again, it is answered Existing; the run
+    that the first execution claimed is found by `RunStore.owned`, and handed back with a Release.
     """
 
     queue: Queue

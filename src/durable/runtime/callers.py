@@ -106,16 +106,16 @@ class Callers:
 
     def _started(self, answered: asyncio.Future[Outcome], start: Start, end: list[asyncio.Future[Ended]]) -> None:
         self.starting -= 1
+        if not self.starting:
+            self._host.claims.starts_answered()
         if answered.cancelled() or answered.exception() is not None:
             return
         outcome = answered.result()
         if isinstance(outcome, Started):
             end.append(self._await_end(outcome.record))
             self._host.claims.watch(outcome.record)
-            # Not if the store thinks us dead, so that nobody owns it; nor at a second call at the same moment.
             is_ours = outcome.record.owner == self._host.worker_id
-            key = outcome.record.key
-            if is_ours and key not in self._host.active and key not in self._host.claims.reserved:
+            if is_ours:  # and not nobody's, because the store thinks us dead
                 self._host.activate_new(outcome, start)
 
     async def _go_on(self, record: RunRecord) -> Ended:

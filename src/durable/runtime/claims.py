@@ -280,10 +280,19 @@ class Claims:
         self._claiming = True  # what is claimed meanwhile would look as if nobody executed it
         self._host.spawn(self._take_stock())
 
+    def starts_answered(self) -> None:
+        """No direct call waits for its start any more."""
+        if self._stock_wanted:
+            self.take_stock()
+
     async def _take_stock(self) -> None:
         host = self._host
         try:
-            for record in await host.store.owned(host.worker_id):
+            owned = await host.store.owned(host.worker_id)
+            if host.callers.starting:  # one of these may be about to be executed
+                self._stock_wanted = True
+                return
+            for record in owned:
                 if record.key not in host.active and record.key not in self.reserved:
                     host.give_up(record, Release(host.clock.now_ms()))
         except StoreError:

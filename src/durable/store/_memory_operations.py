@@ -23,6 +23,7 @@ from durable.store.operations import (
     Committed,
     Continue,
     Done,
+    Existing,
     Extras,
     Fenced,
     Mend,
@@ -88,7 +89,7 @@ class Transaction(Changes):
         """Insert a run, or report the one that is there."""
         row = self.tables.by_id.get((start.queue.app, start.run_id))
         if row is not None:
-            return starts.answer(start, row.record(), row.life.next_position)
+            return Existing(row.record())
         return Started(self._insert(start).record())
 
     def _insert(self, start: Start) -> Row:

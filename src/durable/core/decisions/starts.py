@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from durable.core.decisions.standing import Standing, moved
-from durable.core.operations import Continue, Existing, Start, Started
-from durable.core.records import Entry, Kind, RunRecord, RunState, Status
+from durable.core.operations import Continue, Start
+from durable.core.records import Entry, Kind, RunState, Status
 from durable.core.states import RunEvent
 
 
@@ -25,15 +25,6 @@ def new_run(start: Start, now: int, *, worker_lives: bool) -> Standing:
     if start.worker is not None and worker_lives and due_at <= now:
         return Standing(RunState.RUNNING, 1, False, False, None, now, now, 1, now, start.digest, start.note)
     return Standing(RunState.QUEUED, 0, False, False, due_at, None, now, 1, now, start.digest, start.note)
-
-
-def answer(start: Start, record: RunRecord, next_position: int) -> Started | Existing:
-    """Return what a Start of an id that is taken hears.
-
-    The Start that made the run and claimed it, executed again because its answer was lost, is Started again.
-    """
-    made_it = start.worker is not None and (record.owner, record.epoch, next_position) == (start.worker, 1, 1)
-    return Started(record) if made_it else Existing(record)
 
 
 def taken(run: Standing, now: int) -> Standing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from durable.core.decisions import starts as decide
 from durable.core.decisions.standing import Standing, is_due
@@ -44,15 +44,10 @@ def _sorted_out(transaction: Transaction, news: list[New], rows: list[tuple[obje
     there = [transaction.all(q.RUN_BY_ID, row[1], row[3])[0] for row in rows]
     is_new = [record[0] == new.key for record, new in zip(there, news, strict=True)]
     _complete(transaction, [new for new, inserted in zip(news, is_new, strict=True) if inserted])
-    outcomes: list[Started | Existing] = []
-    for new, record, inserted in zip(news, there, is_new, strict=True):
-        outcomes.append(_started(transaction, new) if inserted else _answer(transaction, new.start, record))
-    return outcomes
-
-
-def _answer(transaction: Transaction, start: Start, row: tuple[Any, ...]) -> Started | Existing:
-    record = run_of(row, transaction.names)
-    return decide.answer(start, record, transaction.surely_found(record.key).run.next_position)
+    return [
+        _started(transaction, new) if inserted else Existing(run_of(record, transaction.names))
+        for new, record, inserted in zip(news, there, is_new, strict=True)
+    ]
 
 
 def _new(transaction: Transaction, key: RunKey, start: Start) -> New:

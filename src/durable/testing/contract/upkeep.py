@@ -17,6 +17,7 @@ from durable.store.operations import (
     Committed,
     Continue,
     Done,
+    Existing,
     Fenced,
     Finish,
     PauseRun,
@@ -99,7 +100,9 @@ class LifeFacts(ContractPart):
         batch = (start("new", worker=W1), advance(run, task(1), then=Suspend(T0 + 5)), settle("p"), send("r", "m1"))
         first = await lab.batch(*batch)
         await lab.store.reopen()
-        assert same((await lab.batch(*batch)).outcomes, first.outcomes)
+        made = await lab.record("new")
+        assert same(first.outcomes[0], Started(made))
+        assert same((await lab.batch(*batch)).outcomes, [Existing(made), *first.outcomes[1:]])
         assert await lab.positions("r") == [0, 1]
 
     @fact
