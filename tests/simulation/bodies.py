@@ -49,6 +49,8 @@ class Stage:
             return  # a body that is unwound after the end of its schedule
         world.effect(scope, number)
         await asyncio.sleep(took_ms / 1000)
+        if took_ms and self.world is world:
+            world.goes_on(scope, number)
         if scope.attempt <= failures or (failures < 0 and world.is_broken(scope.run_id)):
             raise Flaky(number, scope.attempt)
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
+from durable.store.operations import Advance, Operation
 from tests.simulation.store import Fate
 
 
@@ -52,6 +54,18 @@ BLOWS: Final = (
 ZOMBIES: Final = (Blow.LATE, Blow.LATE, Blow.LATE, Blow.FREEZE, Blow.BURY)
 """What makes workers write runs that they have lost."""
 
+AIMS: Final = (
+    "", "", "", "registered", "register", "unregister", "journal", "last_entry", "run_by_key", "owned", "Claim",
+    "Start", "Suspend",
+)  # fmt: skip
+"""What blows may be aimed at: calls of the store, operations of a batch, what an Advance leads to; or nothing."""
+
+AIMING_MAX: Final = 40
+"""Calls of the store that a blow waits for one that it is aimed at."""
+
+SLOW_US: Final = 400_000
+"""Longest time that a slow call is on its way, one way."""
+
 JUMPS_MS: Final = (-20_000, -1_500, -40, 40, 1_500, 20_000)
 
 
@@ -77,12 +91,16 @@ class Faults:
         self.fates: deque[Fate] = deque()
         """What becomes of the next writes, before chance decides."""
         self._error_rate = source.choice((0.0, 0.0, 0.02, 0.06, 0.2)) if errs else 0.0
-        self._read_error_rate = self._error_rate / 4
+        self._again_rate = max(self._error_rate, source.choice((0.0, 0.6))) if self._error_rate else 0.0
+        self._has_failed = False
+        self._read_error_rate = source.choice((0.0, 0.02, 0.3)) if self._error_rate else 0.0
         self._latency_us = source.choice((20, 200, 2_000))
         self._late_rate = source.choice((0.0, 0.05))
         self._detour_rate = source.choice((0.0, 0.1, 0.6))
+        self._slow_rate = source.choice((0.0, 0.0, 0.1, 0.5)) if blows else 0.0
         self._in_the_way_rate = source.choice((0.1, 0.6))
         self._gap = source.choice((4, 10, 25))
+        self._aim = source.choice(AIMS)
         self.next_at = 1 + self._drawn_gap()
         """Number of the call of the store at which the next blow falls."""
 
@@ -93,12 +111,12 @@ class Faults:
         """Let nothing go wrong any more."""
         self.is_calm = True
         self.left = 0
-        self._error_rate = self._read_error_rate = 0.0
-        self._late_rate = 0.0
+        self._error_rate = self._again_rate = self._read_error_rate = 0.0
+        self._late_rate = self._slow_rate = 0.0
 
     def make_prompt(self) -> None:
         """Let nothing take time that need not."""
-        self._latency_us, self._late_rate, self._detour_rate = 1, 0.0, 0.0
+        self._latency_us, self._late_rate, self._detour_rate, self._slow_rate = 1, 0.0, 0.0, 0.0
 
     # Calls of the store ---------------------------------------------------------------------------------------------
 
@@ -106,7 +124,9 @@ class Faults:
         """Return what becomes of a write."""
         if self.fates:
             return self.fates.popleft()
-        if not self._error_rate or self._draw() >= self._error_rate:
+        rate = self._again_rate if self._has_failed else self._error_rate
+        self._has_failed = bool(rate) and self._draw() < rate
+        if not self._has_failed:
             return Fate.DONE
         self.count += 1
         return self._source.choice((Fate.FAILED, Fate.LOST, Fate.UNANSWERED))
@@ -124,7 +144,9 @@ class Faults:
         return us * 500 if self._late_rate and self._draw() < self._late_rate else us
 
     def detour_us(self) -> int:
-        """Return how long another call is on its way; 0 for at once."""
+        """Return how long another call, or its answer, is on its way; 0 for at once."""
+        if self._slow_rate and self._draw() < self._slow_rate:
+            return 1 + int(self._draw() * SLOW_US)
         return 1 + int(self._draw() * self._latency_us) if self._draw() < self._detour_rate else 0
 
     def is_in_the_way(self) -> bool:
@@ -133,9 +155,21 @@ class Faults:
 
     # Blows ----------------------------------------------------------------------------------------------------------
 
+    def strikes(self, calls: int, what: str, batch: Sequence[Operation]) -> bool:
+        """Does a blow fall with this call of the store, the `calls`-th?"""
+        if calls < self.next_at or not self.left:
+            return False
+        return not self._aim or calls >= self.next_at + AIMING_MAX or self._aim in _names(what, batch)
+
     def blow(self) -> tuple[Blow, Moment]:
         """Return the blow that falls now, and draw when the next one does."""
         self.left -= 1
         self.count += 1
         self.next_at += self._drawn_gap()
         return self._source.choice(self.blows), self._source.choice(tuple(Moment))
+
+
+def _names(what: str, batch: Sequence[Operation]) -> list[str]:
+    """Return what a call of the store may be aimed at for."""
+    leads = (type(one.then).__name__ for one in batch if isinstance(one, Advance))
+    return [what.split(maxsplit=1)[0], *(type(one).__name__ for one in batch), *leads]

@@ -43,7 +43,7 @@ class Limits:
         """May a batch be executed at once?"""
         self.options = EngineOptions(
             slots=choose((1_000, 1_000, 4, 2)), cache_runs=choose((1_000, 0, 1)), cache_ms=choose((60_000, 500)),
-            poll_seconds=choose((0.005, 0.05, 0.5)), grace_ms=choose((5_000, 50)),
+            poll_seconds=choose((0.02, 0.05, 0.5)), grace_ms=choose((5_000, 50)),
         )  # fmt: skip
         page: int = choose((10_000, 3))
         rest: float = choose((0.1, 0.6, 0.9))

@@ -47,12 +47,16 @@ class Root:
     def begin(self) -> None:
         """Send the clients out."""
         after_ms = self._random.random() * 120
-        if self._random.random() < 0.6:
+        how = self._random.random()
+        if how < 0.5:
             self._clients.send(Errand(f"start {self.id}", self._start, self._started, self._started), after_ms)
             self._clients.send(Errand(f"result of {self.id}", self._result, self._got, self._got), after_ms)
-        else:
-            for _ in range(self._random.choice((1, 1, 2))):
+        elif how < 0.75:
+            for _ in range(self._random.choice((1, 1, 2, 3))):
                 self._clients.send(Errand(f"call {self.id}", self._call, self._got, self._got), after_ms)
+        else:
+            for _ in range(self._random.choice((1, 2))):
+                self._clients.send(Errand(f"start and call {self.id}", self._start_and_call, self._got), after_ms)
         self._send_signals_and_messages()
         if self.may_be_cancelled:
             self._clients.send(
@@ -80,10 +84,15 @@ class Root:
         play: Any = app.workflows["play"]
         return await self._outcome(play.options(id=self.id, deadline=self.deadline_s)(self.program))
 
+    async def _start_and_call(self, app: Workflow) -> Any:
+        await self._start(app)
+        return await self._call(app)
+
     async def _result(self, app: Workflow) -> Any:
         return await self._outcome(app.handle(self.id).result())
 
     async def _outcome(self, result: Any) -> Any:
+        was_there = self.id in self._world.model.by_id
         try:
             return ["result", await result]
         except RunCancelled:
@@ -97,7 +106,7 @@ class Root:
                 return TIMED_OUT
             return AGAIN if self.breaks else ["failed", str(error)]
         except RunNotFound:
-            return ["not found"] if self.id in self._world.model.by_id else AGAIN
+            return ["not found"] if was_there else AGAIN
 
     def _got(self, answer: Any) -> None:
         self.has_result = True

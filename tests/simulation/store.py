@@ -180,7 +180,9 @@ class SimStore:
         if self._world.faults.read_fails():
             raise StoreUnavailable(f"simulated: {what} failed")
         await self._travel()
-        return at_once(read(*args, **options))
+        answer = at_once(read(*args, **options))
+        await self._travel()  # it may be out of date by then
+        return answer
 
     async def _travel(self) -> None:
         """Take some time, or none: a local database answers at once, most of the time."""

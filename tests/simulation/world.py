@@ -366,7 +366,7 @@ class World:
             self.at_us(self.now_us, self._fall, Blow.LATE, process)
         if self.calls > self.limits.calls_max and faults.count:
             self.calm_down()
-        elif faults.left and self.calls >= faults.next_at:
+        elif faults.strikes(self.calls, what, request.batch if request else ()):
             blow, moment = faults.blow()
             victim = process if self.random.random() < 0.8 else self.random.choice(self.processes)
             self._aim(blow, moment, victim, request)
@@ -458,6 +458,11 @@ class World:
         process = op.act.host.loop.process  # type: ignore[attr-defined]
         self.note(process, "effect", f"{scope.run_id} {number} {scope.attempt}")
         self.model.effect(process, op, number, scope.attempt)
+
+    def goes_on(self, scope: TaskScope, number: int) -> None:
+        """An attempt goes on after it has taken its time."""
+        op = scope.operation
+        self.model.goes_on(op.act.host.loop.process, op, number)  # type: ignore[attr-defined]
 
     def kills(self, scope: object, number: int, times: int) -> bool:
         """Does a task end its process, as one does that takes all its memory? So many times, then no more."""
