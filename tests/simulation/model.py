@@ -51,6 +51,7 @@ from tests.simulation.loop import SimTask
 if TYPE_CHECKING:
     from durable.runtime.activation import Activation
     from durable.runtime.steps import TaskOperation
+    from tests.simulation.store import SimStore
     from tests.simulation.world import Process
 
 OUTCOMES: Final = (Status.OK, Status.ERROR)
@@ -119,6 +120,8 @@ class Model:
         """Runs whose bodies go on after a cancellation."""
         self._let_go: dict[Knows, int] = {}
         """Who knows that it has lost a run, and from which callback on."""
+        self._lost: dict[tuple[object, RunKey, int], int] = {}
+        """The same of an engine, by its connection: one that ends and the next one may share a process."""
 
     # What the store did ---------------------------------------------------------------------------------------------
 
@@ -452,8 +455,9 @@ class Model:
 
     # What was answered ----------------------------------------------------------------------------------------------
 
-    def answered(self, process: Process, batch: Sequence[Operation], answer: Committed, commit: int) -> None:
+    def answered(self, store: SimStore, batch: Sequence[Operation], answer: Committed, commit: int) -> None:
         """A process has got the answer to its batch, which was the `commit`-th."""
+        process = store.process
         for operation, outcome in zip(batch, answer.outcomes, strict=True):
             if isinstance(operation, Advance):
                 run = self.runs.get(operation.run)
@@ -465,7 +469,7 @@ class Model:
             elif isinstance(outcome, Answer) and isinstance(outcome.value, tuple):
                 claims = [item for item in outcome.value if isinstance(item, Claimed)]
                 # Those who wait for the claim take it in one callback later.
-                process.loop.call_soon(self._lost_before, process, claims)
+                process.loop.call_soon(self._lost_before, store, claims)
                 self.told(process, [(item.record.key, item.pending) for item in claims])
         self.told(process, answer.pending)
 
@@ -475,11 +479,11 @@ class Model:
             if arrived.requests & Requests.CANCEL:
                 self._told_cancel.setdefault((process.name, key, self.runs[key].epoch), process.loop.horizon)
 
-    def _lost_before(self, process: Process, claims: Sequence[Claimed]) -> None:
+    def _lost_before(self, store: SimStore, claims: Sequence[Claimed]) -> None:
         """Who gets a run under a new epoch has lost it under all earlier ones."""
         for record in (item.record for item in claims):
             for epoch in range(1, record.epoch):
-                self._let_go.setdefault((process.name, record.key, epoch), process.loop.horizon)
+                self._lost.setdefault((store, record.key, epoch), store.process.loop.horizon)
 
     def let_go(self, process: Process) -> None:
         """A process has found out that it was taken for dead."""
@@ -521,7 +525,7 @@ class Model:
     def goes_on(self, process: Process, op: TaskOperation, number: int) -> None:
         """An attempt was not cancelled until now."""
         run = op.act.run
-        if process.loop.count > self._let_go.get((process.name, run.key, run.epoch), sys.maxsize):
+        if process.loop.count > self._lost.get((op.act.host.store, run.key, run.epoch), sys.maxsize):
             self._violate(
                 f"{run.run_id}: operation {number} of {process.name} under epoch {run.epoch} went on after the process "
                 "had learned that it had lost the run"

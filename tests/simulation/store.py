@@ -87,6 +87,11 @@ class SimStore:
         self._seen_changes = 0
         process.connections.append(self)
 
+    @property
+    def process(self) -> Process:
+        """The process that it belongs to."""
+        return self._process
+
     # The line -------------------------------------------------------------------------------------------------------
 
     def execute(self, batch: Sequence[Operation], worker: WorkerId | None = None) -> Awaitable[Committed]:
@@ -156,7 +161,7 @@ class SimStore:
 
     def _answered(self, request: Request) -> None:
         assert request.committed is not None
-        self._world.model.answered(self._process, request.batch, request.committed, request.commit)
+        self._world.model.answered(self, request.batch, request.committed, request.commit)
 
     async def _write(self, what: str, apply: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Let a write that is no batch take effect."""
@@ -354,7 +359,7 @@ class InlineStore(SimStore):
             self._must_reopen = isinstance(request.error, OutcomeUnknown)
             raise request.error
         assert request.committed is not None
-        world.model.answered(self._process, request.batch, request.committed, request.commit)
+        world.model.answered(self, request.batch, request.committed, request.commit)
         return request.committed
 
 

@@ -16,7 +16,7 @@ from tests.simulation.schedule import Report
 from tests.torture._outcome import Outcome
 from tests.torture._processes import Found, spread
 
-N_DEFAULT: Final = 40_000
+N_DEFAULT: Final = 45_000
 CHUNK: Final = 500
 SHOWN_CHARS: Final = 2_000
 

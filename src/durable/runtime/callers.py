@@ -265,10 +265,11 @@ class Callers:
         final = await host.store.last_entry(record.key)
         if final is None:
             raise StoreCorrupt(f"run {record.run_id!r} has no final entry: its journal was damaged on disk")
-        if (final.kind, final.name) != (Kind.RUN, "finish"):
+        is_result = record.state is RunState.SUCCEEDED
+        if (final.kind, final.name) != (Kind.RUN, "finish") or (final.status is Status.OK) is not is_result:
             raise WentOn
         place = result_place(host.app, record.run_id) if host.binds_values else b""
-        if record.state is RunState.SUCCEEDED:
+        if is_result:
             spec = host.specs.get((record.queue.workflow, record.queue.version))
             result_type = spec.result_type if spec else Any
             value = host.codec.decode(final.data, result_type, label=f"result of run {record.run_id!r}", aad=place)

@@ -56,8 +56,8 @@ class Claims:
 
     def __init__(self, host: Engine) -> None:
         self._host = host
-        self.reserved: set[RunKey] = set()
-        """Runs that are claimed while their journal is read."""
+        self.reserved: dict[RunKey, int] = {}
+        """Runs that are claimed while their journal is read, and under which epoch."""
         self._queues: tuple[Queue, ...] = ()
         self._watched: dict[RunKey, int | None] = {}
         """Runs that we execute whoever else does not, and when they are due, as far as known."""
@@ -258,8 +258,13 @@ class Claims:
         if run.key in self._watched:
             self._watched[run.key] = None
         self._host.drop(run.key)
-        self.reserved.add(run.key)
+        self.reserved[run.key] = run.epoch
         self._host.spawn(self._host.activate(claimed))
+
+    def taken_up(self, run: RunRecord) -> None:
+        """A claimed run is activated, or cannot be; it may be claimed anew by now."""
+        if self.reserved.get(run.key) == run.epoch:
+            del self.reserved[run.key]
 
     async def _look_ahead(self) -> None:
         due_at = await self._host.store.next_due(self._queues)

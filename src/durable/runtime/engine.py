@@ -148,17 +148,23 @@ class Engine:
         Raises:
             StoreError: it cannot be opened, or was closed meanwhile.
         """
-        if not self._opened:
-            if self.options.strict:
-                strict.install()
-            await self.store.open(self.clock)
-            await self.store.register(self.worker)
+        if self._opened:
+            return
+        # One at a time: a registration that comes late would bring a name back to life that was given up meanwhile.
+        async with self._registering:
+            if not self._opened:
+                await self._open()
+
+    async def _open(self) -> None:
+        if self.options.strict:
+            strict.install()
+        await self.store.open(self.clock)
+        await self.store.register(self.worker)
         if self._stopping:
             raise StoreUnavailable(f"application {self.app!r} was stopped while it opened its database")
-        if not self._opened:  # nobody else opened it meanwhile
-            self._opened = True
-            self.claims.start()
-            await anext(self._loop_end)
+        self._opened = True
+        self.claims.start()
+        await anext(self._loop_end)
 
     async def _stop_claims_with_loop(self) -> AsyncGenerator[None, None]:
         """Look for nothing more once the loop shuts down: what a timer began in its last iteration would never run.
@@ -296,16 +302,16 @@ class Engine:
     async def begin_again(self) -> None:
         """Drop everything and register under a new name: others took this worker for dead, and its runs with it."""
         logger.warning("%s: worker %s was taken for dead; it goes on under a new name", self.app, self.worker_id)
+        self._former_names.append(self.worker_id)
+        # First of all, whatever is being registered: what is still claimed under the old name is not ours to execute.
+        self.worker = identity.new_worker(self.clock.now_ms())
+        self.worker_id = self.worker.worker_id
         for act in (*self.active.values(), *self.cache.drop_all()):
             act.evict()
         self.active.clear()
         self.claims.reserved.clear()
         self._early.clear()
         async with self._registering:
-            self._former_names.append(self.worker_id)
-            # First of all: what is still claimed under the old name is not ours to execute.
-            self.worker = identity.new_worker(self.clock.now_ms())
-            self.worker_id = self.worker.worker_id
             await self.store.register(self.worker)
         await self.give_up_names()
         await self.claims.resume()
@@ -393,11 +399,11 @@ class Engine:
         """Execute a run that was claimed: where it was, if it is in the cache, else from its journal."""
         run = claimed.record
         if run.owner != self.worker_id:  # taken for dead meanwhile: the run is handed back with the old name
-            self.claims.reserved.discard(run.key)
+            self.claims.taken_up(run)
             return
         act = self.cache.take(run.key)
         if act is not None and act.journal.position == claimed.position and act.run.continuation == run.continuation:
-            self.claims.reserved.discard(run.key)
+            self.claims.taken_up(run)
             self.active[run.key] = act
             act.rejoin(run, self._early.pop(run.key, claimed.pending))
             return
@@ -413,7 +419,7 @@ class Engine:
         else:
             self._activate_if_ours(claimed, journal)
         finally:
-            self.claims.reserved.discard(run.key)
+            self.claims.taken_up(run)
 
     def give_up(self, run: RunRecord, then: Then) -> None:
         """Let go of a run that was claimed and cannot be executed here."""
@@ -430,8 +436,8 @@ class Engine:
 
     def _activate_if_ours(self, claimed: Claimed, journal: list[Entry]) -> None:
         run = claimed.record
-        if run.owner != self.worker_id:
-            return  # taken for dead while the journal was read
+        if self.claims.reserved.get(run.key) != run.epoch:
+            return  # taken for dead while the journal was read, and perhaps it was claimed anew
         if journal[-1].position + 1 == claimed.position:
             self._activate(claimed, journal)
         else:

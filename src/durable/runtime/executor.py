@@ -99,7 +99,10 @@ class Executor:
                 began = clock.now_ms()  # the wait for a thread is not the task's own time
             if claims.has_stood_still():
                 await claims.sign_of_life()
-                began = clock.now_ms()
+                # Once more from where it was held: a cancellation may have come meanwhile, and be applied or not.
+                op.put_off()
+                self._host.turn_soon(act)
+                return
             limit = op.timeout_ms(began)
             if limit is None:
                 result = await self._call(op)

@@ -246,9 +246,10 @@ class TaskOperation(Operation):
         if self.options.at_most_once:
             self.begun = self.attempt + 1
             self.act.record(self, Status.BEGUN, attempt=self.begun)
-        self.act.hold(self._execute)
+        self.act.hold(self.execute)
 
-    def _execute(self) -> None:
+    def execute(self) -> None:
+        """Start an attempt, unless it is not wanted any more; everything before it is durable."""
         act = self.act
         if act.frontier.open.get(self.key) is not self:
             self.wanted = False
@@ -257,6 +258,13 @@ class TaskOperation(Operation):
             self.wanted = False
             self.running = True
             act.host.executor.execute(self)
+        else:
+            act.host.turn_soon(act)  # which decides how the run leaves
+
+    def put_off(self) -> None:
+        """Start the attempt later, unless it is not wanted by then: it has not begun, and something may have come."""
+        self.wanted = True
+        self.act.hold(self.execute)
 
     def resume(self) -> None:
         if self.wanted:
