@@ -22,7 +22,7 @@ HANDFUL = (
     "commands before the commit", "interrupted attempts repeated", "unknown treated as failed", "retry counter lost",
     "timers fire early", "completions replayed by number",
 )  # fmt: skip
-SCHEDULES_MAX = 150
+SCHEDULES_MAX = 1_000  # a change of the product changes what a seed plays
 HARMLESS = Mutant("harmless", "nothing", (Edit("core.ids:derived_id", "016x", "016X"),))
 
 
