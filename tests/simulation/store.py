@@ -350,8 +350,8 @@ class InlineStore(SimStore):
 
     def execute_now(self, batch: Sequence[Operation], worker: WorkerId | None = None) -> Committed | None:
         world = self._world
-        if self.on_the_way or world.faults.is_in_the_way():
-            return None
+        if self.on_the_way or self._last_answer_us > world.now_us or world.faults.is_in_the_way():
+            return None  # an answer is still to come, which must come first
         request = Request(self._process.loop.create_future(), tuple(batch), worker, world.faults.fate())
         world.asked(self._process, "execute now", request)
         self._take_effect(request)
