@@ -302,6 +302,7 @@ class Model:
         if entry.kind is Kind.TASK:
             # What is dropped, and every later attempt, may be made again.
             run.attempts[step] = min(run.attempts.get(step, 0), entry.attempt - 1)
+            run.next_at.pop(step, None)
             for key in [key for key in run.executed if key[0] == step and key[1] >= entry.attempt]:
                 del run.executed[key]
 
