@@ -52,8 +52,10 @@ def _coroutines(app: Workflow) -> tuple[Any, ...]:
 
     @app.workflow
     async def caught(n: int) -> None:
-        with pytest.raises(ValueError, match=str(n)):
+        try:
             await fails(n)
+        except ValueError:
+            """The traceback ends here; what keeps it would keep this frame."""
 
     @app.workflow
     async def children(n: int) -> list[int]:

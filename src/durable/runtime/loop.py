@@ -168,6 +168,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def _run_ready(self, until: float) -> bool:
         ready = self._ready
+        handle: asyncio.Handle | None
         count = self._callbacks_run
         try:
             while ready and not self.halted:
@@ -183,6 +184,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
             return True
         finally:
             self._callbacks_run = count
+            handle = None  # an error's traceback may lead here, and the handle to the error
 
     def fire(self, handle: asyncio.TimerHandle) -> None:
         """Make the callback of a timer ready."""
