@@ -55,3 +55,18 @@ def spread(work: Work, n: int, seed: int, size: int) -> Found:
     for part in chunks(work, n, seed, size):
         found.add(part)
     return found
+
+
+def spread_until(name: str, n: int, work: Work, seed: int, size: int) -> tuple[Found, int]:
+    """Play seeds until `n` of what is counted as `name` have come, or a violation.
+
+    Returns:
+        What was found, and how many seeds that took.
+    """
+    found = Found()
+    size = min(size, n)
+    played = 0
+    while found.counts[name] < n and not found.violations:
+        found.add(spread(work, size * cores(), seed + played, size))
+        played += size * cores()
+    return found, played

@@ -8,13 +8,12 @@ Covers: A12, F5, F21
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Final
 
 from tests.simulation.playing import Theatre
 from tests.simulation.schedule import MAIL
 from tests.torture._outcome import Outcome
-from tests.torture._processes import Found, cores, spread
+from tests.torture._processes import Found, spread_until
 from tests.torture.simulation import take_in
 
 N_DEFAULT: Final = 100_000
@@ -34,12 +33,5 @@ def work(first: int, count: int) -> Found:
 
 def campaign(n: int, seed: int) -> Outcome:
     """Play schedules until `n` messages were received."""
-    found = Found()
-    schedules = 0
-    for number in count():
-        size = min(CHUNK, n) * cores()
-        found.add(spread(work, size, seed + number * size, min(CHUNK, n)))
-        schedules += size
-        if found.counts["received"] >= n or found.violations:
-            break
+    found, schedules = spread_until("received", n, work, seed, CHUNK)
     return Outcome(found.violations, {"schedules": schedules}, n=found.counts["received"])

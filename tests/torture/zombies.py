@@ -8,13 +8,12 @@ Covers: E1, E6, E7, E14, E17
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Final
 
 from tests.simulation.playing import Theatre
 from tests.simulation.schedule import ZOMBIE_WRITES
 from tests.torture._outcome import Outcome
-from tests.torture._processes import Found, cores, spread
+from tests.torture._processes import Found, spread_until
 from tests.torture.simulation import take_in
 
 N_DEFAULT: Final = 10_000
@@ -32,12 +31,5 @@ def work(first: int, count: int) -> Found:
 
 def campaign(n: int, seed: int) -> Outcome:
     """Play schedules until `n` writes of zombies have come."""
-    found = Found()
-    schedules = 0
-    for number in count():
-        size = min(CHUNK, n) * cores()
-        found.add(spread(work, size, seed + number * size, min(CHUNK, n)))
-        schedules += size
-        if found.counts["zombie_writes"] >= n or found.violations:
-            break
+    found, schedules = spread_until("zombie_writes", n, work, seed, CHUNK)
     return Outcome(found.violations, {"schedules": schedules}, n=found.counts["zombie_writes"])

@@ -246,10 +246,9 @@ class TaskOperation(Operation):
         if self.options.at_most_once:
             self.begun = self.attempt + 1
             self.act.record(self, Status.BEGUN, attempt=self.begun)
-        self.act.hold(self.execute)
+        self.act.hold(self._execute)
 
-    def execute(self) -> None:
-        """Start an attempt, unless it is not wanted any more; everything before it is durable."""
+    def _execute(self) -> None:
         act = self.act
         if act.frontier.open.get(self.key) is not self:
             self.wanted = False
@@ -264,7 +263,7 @@ class TaskOperation(Operation):
     def put_off(self) -> None:
         """Start the attempt later, unless it is not wanted by then: it has not begun, and something may have come."""
         self.wanted = True
-        self.act.hold(self.execute)
+        self.act.hold(self._execute)
 
     def resume(self) -> None:
         if self.wanted:
