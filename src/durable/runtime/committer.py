@@ -96,8 +96,13 @@ class Committer:
             self._kick_scheduled = True
             self._host.call_soon(self._kick)
 
-    def kick(self) -> None:
-        """Start a batch now, if none is on its way: a turn has ended and nothing more will come of it."""
+    def turns_begin(self) -> None:
+        """Start no batch before `turns_end`, which surely follows."""
+        self._kick_scheduled = True
+
+    def turns_end(self) -> None:
+        """Start a batch now, if none is on its way: nothing more will come of these turns."""
+        self._kick_scheduled = False
         if self._flying is None and (self._dirty or self._requests or self._has_to_reopen):
             self._kick()
 

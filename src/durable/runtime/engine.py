@@ -358,6 +358,16 @@ class Engine:
 
     def _give_turns(self) -> None:
         self._turn_scheduled = False
+        self.committer.turns_begin()
+        try:
+            self._give_each_its_turn()
+        finally:
+            self.committer.turns_end()
+        if self._turns and not self._turn_scheduled:
+            self._turn_scheduled = True
+            self.loop.call_soon(self._give_turns, context=self._context)
+
+    def _give_each_its_turn(self) -> None:
         for _ in range(len(self._turns)):
             act = self._turns.popleft()
             act.scheduled = False
@@ -367,10 +377,6 @@ class Engine:
                 raise
             except BaseException as error:  # noqa: BLE001 - see `guarded`
                 self.broke(act, error)
-        self.committer.kick()
-        if self._turns and not self._turn_scheduled:
-            self._turn_scheduled = True
-            self.loop.call_soon(self._give_turns, context=self._context)
 
     @property
     def commits_inline(self) -> bool:

@@ -21,6 +21,8 @@ def check(batch: Sequence[Operation]) -> None:
     Raises:
         ValueError: as `durable.store.checks.check_batch`.
     """
+    if len(batch) == 1 and _is_plain(batch[0]):
+        return
     rest = [operation for operation in batch if not _is_plain(operation)]
     if rest or not batch:
         check_batch(rest)
@@ -52,6 +54,16 @@ def execute_batch(transaction: Transaction, batch: Sequence[Operation], worker: 
 
 
 def _execute(transaction: Transaction, batch: Sequence[Operation], worker: WorkerId | None) -> Committed:
+    # A run that is alone commits entry by entry; there the sorting would cost as much as the statements.
+    if len(batch) == 1 and isinstance(alone := batch[0], Advance):
+        outcomes = advance_runs(transaction, [alone])
+    else:
+        outcomes = _sort_and_execute(transaction, batch)
+    pending = () if worker is None else tell(transaction, worker)
+    return Committed(outcomes, transaction.made_due(), pending)
+
+
+def _sort_and_execute(transaction: Transaction, batch: Sequence[Operation]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     starts = [(place, operation) for place, operation in enumerate(batch) if operation.__class__ is Start]
     advances = [(place, operation) for place, operation in enumerate(batch) if operation.__class__ is Advance]
@@ -63,8 +75,7 @@ def _execute(transaction: Transaction, batch: Sequence[Operation], worker: Worke
         outcomes.update(zip((place for place, _ in advances), advanced, strict=True))
     if len(outcomes) < len(batch):
         _execute_others(transaction, batch, outcomes)
-    pending = () if worker is None else tell(transaction, worker)
-    return Committed([outcomes[place] for place in range(len(batch))], transaction.made_due(), pending)
+    return [outcomes[place] for place in range(len(batch))]
 
 
 def _execute_others(transaction: Transaction, batch: Sequence[Operation], outcomes: dict[int, Outcome]) -> None:
