@@ -178,7 +178,8 @@ class Checker:
         data = codec.encode(value, label="value", aad=AAD)
         again = codec.decode(data, label="value", aad=AAD)
         if not identical(again, value):
-            raise AssertionError(f"{data[:200]!r} became {codec.encode(again, label='value', aad=AAD)[:200]!r}")
+            became = codec.encode(again, label="value", aad=AAD)
+            raise AssertionError(f"a value became another one: {data[:90]!r} became {became[:90]!r}")
         return data
 
     def check_bytes(self, way: int, data: bytes) -> None:
@@ -209,9 +210,9 @@ class Checker:
         try:
             again = self._codec.decode(data)
         except DecodeError as error:
-            raise AssertionError(f"what was read and written, {data[:200]!r}, is not read again: {error}") from None
+            raise AssertionError(f"what was read and written is not read again: {error}: {data[:200]!r}") from None
         if not is_same(again, value) and self._codec.encode(again, label="value") != data:
-            raise AssertionError(f"what was read and written, {data[:200]!r}, comes back otherwise")
+            raise AssertionError(f"what was read and written comes back otherwise: {data[:200]!r}")
 
     def _check_as_error(self, way: int, data: bytes) -> None:
         error = self._codec.decode_error(data)
@@ -227,7 +228,7 @@ class Checker:
             self.found.counts["read and not written"] += 1
             return
         if not is_same(self._codec.decode_arguments(again, label="arguments"), (args, kwargs)):
-            raise AssertionError(f"arguments {again[:200]!r} come back otherwise")
+            raise AssertionError(f"arguments come back otherwise: {again[:200]!r}")
 
     def _check_as_annotated(self, way: int, data: bytes) -> None:
         self._codec.decode(data, ANNOTATIONS[way % len(ANNOTATIONS)])
@@ -242,7 +243,7 @@ class Checker:
             return
         for one, place in ((changed, aad), (data, aad + b"!")):
             if _is_read(lambda one=one, place=place: self._sealed.decode(one, aad=place)):  # type: ignore[misc]
-                raise AssertionError(f"{one!r} was changed, and is read")
+                raise AssertionError(f"a value was changed, and is read: {one!r}")
         if not _is_read(lambda: self._sealed.decode(data, aad=AAD)):
             raise AssertionError("an encrypted frame that nobody changed is not read")
 
