@@ -66,6 +66,8 @@ class Claims:
         self._claiming = False
         self._again = False
         self._stock_wanted = False
+        self._idle: dict[RunKey, int] = {}
+        """Runs of ours that nobody executed when we looked last, and their epochs."""
         self._alarm: tuple[int, Alarm] | None = None
         self._poll_alarm: Alarm | None = None
         self._expire_alarm: Alarm | None = None
@@ -308,6 +310,28 @@ class Claims:
                 host.loop.call_later(1.0, self.take_stock)
             self._claim_soon()
 
+    async def _hand_back_idle(self) -> None:
+        """Hand back what is ours and nobody executes, now and at the look before: a bug, but no run stands still.
+
+        Once is not enough: the answer that tells of a run may be on its way. Where it was lost, `take_stock` follows.
+        """
+        host = self._host
+        busy = self._ours()  # before the question: what has left since is owned in the answer still
+        owned = await host.store.owned(host.worker_id)
+        if host.committer.is_uncertain or self._stock_wanted or host.lost is not None:
+            owned = []
+        busy |= self._ours()
+        idle = {run.key: run for run in owned if run.key not in busy}
+        for run in idle.values():
+            if self._idle.get(run.key) == run.epoch:
+                logger.error("run %r of %s is owned and not executed, please report it", run.run_id, host.app)
+                host.give_up(run, Release(host.clock.now_ms()))
+        self._idle = {run.key: run.epoch for run in idle.values()}
+
+    def _ours(self) -> set[RunKey]:
+        """Return the runs that are executed here, are about to be, or are being handed back."""
+        return {*self._host.active, *self.reserved, *self._host.handed_back}
+
     # Other processes ------------------------------------------------------------------------------------------------
 
     def poll(self) -> None:
@@ -415,6 +439,7 @@ class Claims:
         if host.loop.time() - self._swept_at > SWEEP_SECONDS:
             self._swept_at = host.loop.time()
             self.due(await host.store.sweep())
+            await self._hand_back_idle()
         if expired.runs:
             # The second part of a worker's id is its process.
             processes = " and ".join(worker.split(":")[1] for worker in expired.workers if worker.count(":") > 1)

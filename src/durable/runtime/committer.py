@@ -47,7 +47,7 @@ class Committer:
         self._kick_scheduled = False
         self._failures = 0
         self._has_to_reopen = False
-        self._uncertain = False
+        self.is_uncertain = False
         """Has there been an unknown outcome since the last commit that was answered?"""
         self._trouble: StoreError | None = None
         """Why the store does not accept writes at the moment."""
@@ -246,8 +246,8 @@ class Committer:
             if not future.done():
                 future.set_result(outcome)
         self._host.heard_due(_without_claimed(committed).due if committed.due else ())
-        if self._uncertain:
-            self._uncertain = False
+        if self.is_uncertain:
+            self.is_uncertain = False
             self._host.claims.take_stock()
         if self._dirty or self._requests or self._has_to_reopen:
             self._kick_soon()
@@ -267,7 +267,7 @@ class Committer:
             logger.warning("the store of %s does not accept writes, work waits: %s", self._host.app, error)
         self._failures += 1
         if reopen:
-            self._uncertain = True
+            self.is_uncertain = True
             # What is asked for meanwhile is not executed, for certain.
             self._trouble = StoreUnavailable(f"the store answered nothing to a commit and is being reopened: {error}")
             self._host.spawn(self._reopen())

@@ -123,6 +123,8 @@ class Engine:
         self.alarms = Alarms(clock)
         self.lost: StoreError | None = None
         """Why the store cannot be used any more."""
+        self.handed_back: set[RunKey] = set()
+        """Runs that we let go of, while the store has not answered."""
         self._early: dict[RunKey, Pending] = {}
         """What was told of runs that are claimed and not active yet; each telling lists everything."""
         self._turns: deque[Activation] = deque()
@@ -430,15 +432,19 @@ class Engine:
     def give_up(self, run: RunRecord, then: Then) -> None:
         """Let go of a run that was claimed and cannot be executed here."""
         self._early.pop(run.key, None)
+        self.handed_back.add(run.key)
         self.spawn(self._insist(Advance(run.key, self.worker_id, run.epoch, (), then)))
 
-    async def _insist(self, operation: Operation) -> Outcome | None:
-        while self.lost is None and not self._stopping:
-            try:
-                return await self.submit(operation)
-            except StoreUnavailable:
-                await asyncio.sleep(RETRY_READ_MS / 1000)
-        return None
+    async def _insist(self, advance: Advance) -> Outcome | None:
+        try:
+            while self.lost is None and not self._stopping:
+                try:
+                    return await self.submit(advance)
+                except StoreUnavailable:
+                    await asyncio.sleep(RETRY_READ_MS / 1000)
+            return None
+        finally:
+            self.handed_back.discard(advance.run)
 
     def _activate_if_ours(self, claimed: Claimed, journal: list[Entry]) -> None:
         run = claimed.record
@@ -548,6 +554,7 @@ class Engine:
         logger.error("run %r of %s: an internal error, please report it", act.run_id, self.app, exc_info=error)
         self.active.pop(act.run.key, None)
         act.evict()
+        self.handed_back.add(act.run.key)
         self.spawn(self._set_aside(act.run, Bug(f"{type(error).__name__}: {error}")))
 
     async def _set_aside(self, run: RunRecord, trouble: Bug) -> None:
