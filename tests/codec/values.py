@@ -182,7 +182,14 @@ def same_zone(left: Any, right: Any) -> bool:
 
 
 def key(value: Any) -> tuple[str, str]:
-    return type(value).__name__, repr(sorted(value, key=key)) if isinstance(value, frozenset) else repr(value)
+    """Return what sorts the elements of a set, the same for equal ones: a set in them has no order of its own."""
+    match value:
+        case frozenset():
+            return type(value).__name__, repr(sorted(map(key, value)))
+        case tuple():
+            return type(value).__name__, repr([key(part) for part in value])
+    parts = parts_of(value)
+    return type(value).__name__, repr(value if parts is None else key(tuple(parts.items())))
 
 
 text = st.text(max_size=8) | st.text(st.characters(categories=["Cs", "Cc", "L"]), max_size=4)
