@@ -47,6 +47,9 @@ WORD: Final = 0xFFFFFFFF
 FRAMES_AT_ONCE: Final = 256
 """About a megabyte: larger blocks leave the processor's cache, smaller ones cost more instructions a frame."""
 
+SECTOR: Final = 512
+"""What a disk writes whole or not at all."""
+
 HEADER: Final = struct.Struct(">IIII8sII")
 FRAME_HEADER: Final = struct.Struct(">II8sII")
 
@@ -106,7 +109,7 @@ class Frame(NamedTuple):
 
     page: int
     size: int
-    """Pages of the database after the commit that this frame ends; 0 within a transaction."""
+    """Pages of the database after the commit that this frame ends; 0 within a transaction, or if that is not sure."""
     salts: bytes
     sums: Sums
     """The checksum that it carries …"""
@@ -181,8 +184,7 @@ def _behind_header(header: Header, frames: Iterator[Frame], known: Known) -> Log
     before: Frame | None = None
     for number, frame in enumerate(frames, 1):
         was_copied = frame.size and known.copied == (frame.salts, number)
-        is_next = known.is_flushed and before is not None and frame.salts == before.salts
-        if was_copied or (is_next and before is not None and _is_built_on(frame, before, header.order)):
+        if was_copied or (known.is_flushed and before is not None and _is_built_on(frame, before, header.order)):
             return LogDamage(0, 0)
         before = frame
     return None
@@ -190,7 +192,7 @@ def _behind_header(header: Header, frames: Iterator[Frame], known: Known) -> Log
 
 def _is_built_on(frame: Frame, before: Frame, order: str) -> bool:
     """Does the frame go on from a commit frame? That one may itself be damaged, in its content or in its checksum."""
-    if not before.size or not frame.page:
+    if not before.size or not frame.page or frame.salts != before.salts:
         return False
     if frame.sums == frame.summed:
         return True
@@ -224,6 +226,7 @@ def _frames(file: FileIO, header: Header) -> Iterator[Frame]:
     """Return all whole frames in the order of the file, those of former generations too."""
     frame_bytes = FRAME_HEADER.size + header.page_size
     before = header.sums
+    place, is_right = HEADER.size, header.is_sound
     while block := memoryview(file.read(frame_bytes * FRAMES_AT_ONCE)):
         parts = [block[start : start + frame_bytes] for start in range(0, len(block) - frame_bytes + 1, frame_bytes)]
         if not parts:
@@ -234,7 +237,12 @@ def _frames(file: FileIO, header: Header) -> Iterator[Frame]:
         if not header.is_sound or any(head[2] == header.salts for head in heads):
             summed = _summed(block[: len(parts) * frame_bytes], header.order, [before, *carried[:-1]])
         for (page, size, salts, *_), part, sums, right in zip(heads, parts, carried, summed, strict=True):
-            yield Frame(page, size, salts, sums, right, part)
+            was_right, is_right = is_right, sums == right
+            # A header over the edge of a sector may be half of a former generation, after a loss of power: a commit
+            # that never was. Its first half arrived with the end of the frame before, if that one is right.
+            is_whole = place % SECTOR <= SECTOR - FRAME_HEADER.size or is_right or was_right
+            yield Frame(page, size if is_whole else 0, salts, sums, right, part)
+            place += frame_bytes
         before = carried[-1]
 
 
