@@ -15,6 +15,7 @@ from durable.backoff import constant
 from durable.cli import formatting
 from durable.runtime import clock as clock_module
 from durable.runtime.clock import Alarm, SystemClock
+from durable.runtime.frontier import Frontier
 from tests.runs.kit import Apps, eventually, flow, live, state
 from tests.support.bodies import Step, play_and_cut, script_for
 from tests.support.clock import START_MS
@@ -197,6 +198,35 @@ async def test_nothing_takes_less_than_no_time_although_the_clock_is_set_back(ma
     assert [event.seconds for event in await app.runs.history("run") if event.kind == "task"] == [0, 0]
     record = await app.handle("run").record()
     assert record.active_ms == 0
+
+
+async def test_a_time_that_has_come_is_recorded_as_come_although_the_clock_is_set_back_at_once(
+    make_app: Apps, hands, monkeypatch
+):
+    """The journal said that a sleep of ten seconds had taken none, and the body's time went on from before its end.
+
+    Covers: D1
+    """
+    app = make_app(clock=hands)
+    ring = Frontier.ring
+
+    def set_back_then(self, has_come) -> None:
+        ring(self, has_come)
+        hands.now = START_MS
+
+    @app.workflow(id="nap")
+    async def nap() -> list[float]:
+        began = durable.time()
+        await asyncio.sleep(10)
+        return [began, durable.time()]
+
+    async with app:
+        handle = await nap.start()
+        await state(app, "nap", "suspended")
+        monkeypatch.setattr(Frontier, "ring", set_back_then)
+        hands.now = START_MS + 10_001
+        began, ended = await handle.result(timeout=20)
+    assert ended - began >= 10
 
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, 10 * YEAR_MS])

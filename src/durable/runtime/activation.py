@@ -309,8 +309,9 @@ class Activation:
         if arrival.status is Status.BEGUN:
             op.begin()
             return
+        now = max(self.host.clock.now_ms(), op.due_at)  # its time had come, though the clock may be set back since
         entry = self.journal.append_outcome(
-            self.host.clock.now_ms(), op, arrival.status, op.outcome_number, arrival.took, arrival.due_at, arrival.data
+            now, op, arrival.status, op.outcome_number, arrival.took, arrival.due_at, arrival.data
         )
         self.outbox.entries.append(entry)
         if arrival.status is Status.RETRY:
