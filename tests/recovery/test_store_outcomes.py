@@ -6,11 +6,12 @@ Covers: B1
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
-from durable import OutcomeUnknown, Workflow
+from durable import OutcomeUnknown, StoreUnavailable, Workflow
 from durable.runtime import committer
 
 
@@ -65,10 +66,13 @@ def break_once(engine: Any, told: list[str], *, applied: bool) -> None:
     store.execute_now, store.reopen = unknown, reopened
 
 
-async def test_no_inline_commit_overtakes_what_was_told_and_is_not_heard_yet(tmp_path):
-    """An older telling would be taken for the newest: a pause that was taken back, for one that holds."""
+async def test_no_answer_overtakes_what_was_told_and_is_not_heard_yet(tmp_path):
+    """An older telling would be taken for the newest: a pause that was taken back, for one that holds.
+
+    And an answer that came at the same time, but was heard earlier, let a step start after a cancellation.
+    """
     app = Workflow("app", db=str(tmp_path / "durable.db"))
-    inline: list[bool] = []
+    commits: list[bool] = []
 
     @app.task
     async def step(number: int) -> int:
@@ -84,26 +88,65 @@ async def test_no_inline_commit_overtakes_what_was_told_and_is_not_heard_yet(tmp
     await first()
     engine = await app._engine()
     store: Any = engine.store
-    execute_now, collect = store.execute_now, store.collect
-    heard = asyncio.Event()
+    execute_now, execute, collect = store.execute_now, store.execute, store.collect
+    asked, heard = asyncio.Event(), asyncio.Event()
 
     async def collected_late(worker: str) -> Any:
         told = await collect(worker)
+        asked.set()
         await heard.wait()
         return told
 
-    def noted(batch: Any, worker: Any) -> Any:
-        inline.append(heard.is_set())
-        return execute_now(batch, worker)
+    def noted(how: Any, batch: Any, worker: Any) -> Any:
+        commits.append(heard.is_set())
+        return how(batch, worker)
 
-    store.collect, store.execute_now = collected_late, noted
-    collecting = asyncio.create_task(engine.claims._collect())
-    await asyncio.sleep(0)
-    assert await run() == 3
-    assert inline == []
+    store.collect = collected_late
+    store.execute_now, store.execute = partial(noted, execute_now), partial(noted, execute)
+    engine.committer.collect()
+    await asked.wait()
+    running = asyncio.create_task(run())
+    await asyncio.sleep(0.05)
+    assert commits == []
     heard.set()
-    await collecting
-    await run.run("again")
-    assert inline
-    assert all(inline)
+    assert await running == 3
+    assert commits
+    assert all(commits)
+    await app.stop()
+
+
+async def test_a_start_that_may_be_written_is_not_refused_by_a_failure_after_that(tmp_path):
+    """The caller was told that nothing was started, and the run stood still, owned by a worker that did not know of it.
+
+    Found by the simulation: the first commit was written and its answer lost, the repetition failed for certain.
+    """
+    app = Workflow("app", db=str(tmp_path / "durable.db"))
+    executed: list[int] = []
+
+    @app.workflow(id="first")
+    async def first() -> None: ...
+
+    @app.workflow(id="run")
+    async def run() -> int:
+        executed.append(1)
+        return 3
+
+    await first()
+    store: Any = (await app._engine()).store
+    execute = store.execute
+    answers = [OutcomeUnknown("the answer was lost"), StoreUnavailable("the disk is full"), None]
+
+    async def trouble(batch: Any, worker: Any) -> Any:
+        error = answers.pop(0) if answers else None
+        if isinstance(error, StoreUnavailable):
+            raise error
+        committed = await execute(batch, worker)
+        if error is not None:
+            raise error
+        return committed
+
+    store.execute = trouble
+    assert await asyncio.wait_for(run(), 30) == 3
+    assert executed == [1]
+    assert not answers
     await app.stop()

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from durable.core.records import Queue, RunKey, RunRecord
-from durable.errors import OutcomeUnknown, StoreError
+from durable.errors import StoreError
 from durable.runtime.clock import Alarm
 from durable.store.operations import Answer, Claim, Claimed, Outcome, Release
 
@@ -75,8 +75,6 @@ class Claims:
         self._looked_at = 0.0
         self._changed_at = 0.0
         self._looking = False
-        self.collecting = False
-        """Is something told that has not been heard yet? Another answer must not overtake it."""
         self._expiring = False
         self._swept_at = 0.0
         self._registration_seen_at = 0.0
@@ -363,7 +361,7 @@ class Claims:
         host = self._host
         try:
             if host.active:
-                await self._collect()
+                host.committer.collect()
             idle = [key for key in self._watched if key not in host.active]
             self._wanted.update(idle)
             if idle or self._queues:
@@ -371,19 +369,6 @@ class Claims:
             await host.callers.look()
         finally:
             self._looking = False
-
-    async def _collect(self) -> None:
-        """Hear what has arrived for the runs that execute here."""
-        host = self._host
-        self.collecting = True
-        try:
-            told = await host.store.collect(host.worker_id)
-        except OutcomeUnknown:
-            host.committer.reopen()  # what the lost answer told, is told again then
-            raise
-        finally:
-            self.collecting = False
-        host.hear(told.pending)
 
     # Dead workers ---------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class Committer:
             tuple[list[Activation], list[tuple[Operation, asyncio.Future[Outcome]]], list[Operation]] | None
         ) = None
         self._kick_scheduled = False
+        self._has_to_collect = False
         self._failures = 0
         self._has_to_reopen = False
         self.is_uncertain = False
@@ -58,6 +59,10 @@ class Committer:
     def is_idle(self) -> bool:
         """Is nothing on its way or waiting?"""
         return self._flying is None and not self._dirty and not self._requests
+
+    @property
+    def _is_wanted(self) -> bool:
+        return bool(self._dirty or self._requests or self._has_to_reopen or self._has_to_collect)
 
     def add(self, act: Activation) -> None:
         """Take what the activation has, with the next batch."""
@@ -103,12 +108,16 @@ class Committer:
     def turns_end(self) -> None:
         """Start a batch now, if none is on its way: nothing more will come of these turns."""
         self._kick_scheduled = False
-        if self._flying is None and (self._dirty or self._requests or self._has_to_reopen):
+        if self._flying is None and self._is_wanted:
             self._kick()
 
-    def reopen(self) -> None:
-        """Reopen the store before anything else is written: an answer was lost that told what has arrived."""
-        self._has_to_reopen = True
+    def collect(self) -> None:
+        """Hear what has arrived for the runs that execute here, from the next batch or, if none is wanted, by itself.
+
+        One line for both, since each telling is newer than the one before: an answer that overtakes another lets
+        something start after a cancellation that was heard.
+        """
+        self._has_to_collect = True
         self._kick_soon()
 
     def _kick(self) -> None:
@@ -134,7 +143,8 @@ class Committer:
         requests = [item for item in self._requests[:BATCH_MAX] if not item[1].done()]
         del self._requests[:BATCH_MAX]
         batch += [operation for operation, _ in requests]
-        if batch:
+        if batch or self._has_to_collect:
+            self._has_to_collect = False
             self._flying = (acts, requests, batch)
             self._fly()
 
@@ -151,17 +161,17 @@ class Committer:
             if committed is not None:
                 self._landed_well(committed, began)
                 return
-        future = asyncio.ensure_future(self._host.store.execute(batch, self._host.worker_id))
+        store, worker = self._host.store, self._host.worker_id
+        future = asyncio.ensure_future(store.execute(batch, worker) if batch else store.collect(worker))
         future.add_done_callback(lambda f: self._landed(f, began))
 
     def _may_execute_now(self, batch: list[Operation]) -> bool:
-        """Is one Advance all there is to do, on a fast disk? What was told before and is not heard yet comes first."""
+        """Is one Advance all there is to do, on a fast disk?"""
         return (
             len(batch) == 1
             and isinstance(batch[0], Advance)
             and self._host.commits_inline
             and self._commit_seconds < INLINE_SECONDS_MAX
-            and not self._host.claims.collecting
         )
 
     def _execute_now(self, batch: list[Operation]) -> Committed | None:
@@ -181,12 +191,18 @@ class Committer:
             self._flying = None
             return
         error = future.exception()
+        assert self._flying is not None
         if error is None:
             self._landed_well(future.result(), began)
+        elif not self._flying[2]:
+            self._not_collected(error)
         elif isinstance(error, OutcomeUnknown):
             self._try_again(error, reopen=True)
         elif isinstance(error, StoreUnavailable):
-            self._refuse_requests(error)
+            if self.is_uncertain:  # what was asked for may have been written the first time
+                self._refuse_waiting(error)
+            else:
+                self._refuse_requests(error)
             self._try_again(error, reopen=False)
         elif isinstance(error, StoreError):
             self._refuse_requests(error)
@@ -195,6 +211,19 @@ class Committer:
         else:
             # One operation holds a value that cannot be stored: the others are executed without it.
             self._host.spawn(self._one_by_one())
+
+    def _not_collected(self, error: BaseException) -> None:
+        self._flying = None
+        if isinstance(error, OutcomeUnknown):
+            self._has_to_reopen = True  # what the lost answer told, is told again then
+        elif isinstance(error, StoreUnavailable):
+            logger.warning("the store of %s cannot be asked what has arrived: %s", self._host.app, error)
+        elif isinstance(error, StoreError):
+            self._host.store_is_lost(error)
+        else:
+            logger.error("%s: what has arrived was not heard", self._host.app, exc_info=error)
+        if self._is_wanted:
+            self._kick_soon()
 
     async def _one_by_one(self) -> None:
         """Execute the operations of a batch each by itself, and tell the one that cannot be stored."""
@@ -228,13 +257,10 @@ class Committer:
 
     def _landed_well(self, committed: Committed, began: float) -> None:
         assert self._flying is not None
-        self._commit_seconds += (perf_counter() - began - self._commit_seconds) / 8
-        if self._failures:
-            logger.warning("the store of %s accepts writes again", self._host.app)
-            self._failures = 0
-            self._trouble = None
-        acts, requests, _ = self._flying
+        acts, requests, batch = self._flying
         self._flying = None
+        if batch:
+            self._accepted(perf_counter() - began)
         outcomes = committed.outcomes
         for act, outcome in zip(acts, outcomes, strict=False):
             self._host.guarded(act, act.stored, outcome)
@@ -246,20 +272,32 @@ class Committer:
             if not future.done():
                 future.set_result(outcome)
         self._host.heard_due(_without_claimed(committed).due if committed.due else ())
-        if self.is_uncertain:
+        if batch and self.is_uncertain:
             self.is_uncertain = False
             self._host.claims.take_stock()
-        if self._dirty or self._requests or self._has_to_reopen:
+        if self._is_wanted:
             self._kick_soon()
+
+    def _accepted(self, seconds: float) -> None:
+        """The store has taken a batch, within this time."""
+        self._commit_seconds += (seconds - self._commit_seconds) / 8
+        if self._failures:
+            logger.warning("the store of %s accepts writes again", self._host.app)
+            self._failures = 0
+            self._trouble = None
 
     def _refuse_requests(self, error: BaseException) -> None:
         assert self._flying is not None
         acts, requests, batch = self._flying
-        for _, future in (*requests, *self._requests):
+        self._flying = (acts, [], batch[: len(acts)])
+        self._requests[:0] = requests
+        self._refuse_waiting(error)
+
+    def _refuse_waiting(self, error: BaseException) -> None:
+        for _, future in self._requests:
             if not future.done():
                 future.set_exception(error)
         self._requests.clear()
-        self._flying = (acts, [], batch[: len(acts)])
 
     def _try_again(self, error: BaseException, *, reopen: bool) -> None:
         delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
@@ -275,7 +313,7 @@ class Committer:
             # Only requests failed, and they were told: the next one tries afresh.
             self._flying = None
             self._trouble = None
-            if self._dirty or self._requests:
+            if self._is_wanted:
                 self._kick_soon()
         else:
             self._trouble = error if isinstance(error, StoreError) else None
@@ -303,7 +341,7 @@ class Committer:
             self._fly()
             return
         self._flying = None  # nothing was written: the answer to something else was lost
-        if self._dirty or self._requests:
+        if self._is_wanted:
             self._kick_soon()
 
 
