@@ -101,9 +101,10 @@ class RunModel:
 class Model:
     """The account of one schedule."""
 
-    def __init__(self, tables: Tables, violate: Callable[[str], None]) -> None:
+    def __init__(self, tables: Tables, violate: Callable[[str], None], latest_ms: Callable[[], int]) -> None:
         self._tables = tables
         self._violate = violate
+        self._latest_ms = latest_ms
         self.runs: dict[RunKey, RunModel] = {}
         self.by_id: dict[str, RunModel] = {}
         self.promises: dict[str, tuple[bytes, str]] = {}
@@ -343,6 +344,8 @@ class Model:
         last = run.journal.get(entry.position - 1)
         if last is not None and entry.at < last.at:
             self._violate(f"{run.run_id}: time runs backward from {last} to {entry}")
+        if entry.at > self._latest_ms():
+            self._violate(f"{run.run_id}: {entry} is dated {entry.at - self._latest_ms()} ms after any clock's time")
         run.journal[entry.position] = entry
         run.next_position = entry.position + 1
         run.deaths = 0

@@ -53,7 +53,7 @@ def broken():
 
 
 def test_a_violation_is_told_with_its_seed_and_played_again_event_by_event(broken, capsys):
-    violations = simulation.work(0, 30).violations
+    violations = simulation.work(0, 200).violations
     seed = int(violations[0].partition(":")[0].removeprefix("seed "))
     outcome = simulation.campaign(1, seed)
     assert outcome.violations[0] in violations[0]

@@ -180,8 +180,9 @@ class World:
         self.limits = limits
         self.faults = faults
         self.now_us = START_US
+        self._furthest_off_us = 0
         self.memory = MemoryStore(spread=source.random)
-        self.model = Model(self.memory._tables, self.violate)
+        self.model = Model(self.memory._tables, self.violate, self.latest_ms)
         self.processes: list[Process] = []
         self.graveyard: list[Process] = []
         self.log: list[str] | None = [] if records else None
@@ -228,6 +229,10 @@ class World:
         """Return a number that was not used before in this world."""
         self._number += 1
         return self._number
+
+    def latest_ms(self) -> int:
+        """Return a time that no clock has been ahead of."""
+        return (self.now_us + self._furthest_off_us) // 1000
 
     def at_us(self, at_us: int, action: Callable[..., object], *args: Any) -> None:
         """Do something when the time has come."""
@@ -401,6 +406,7 @@ class World:
                 self._pause(victim, dies=blow is Blow.FREEZE)
             case Blow.JUMP:
                 victim.clock.off_us += self.random.choice(JUMPS_MS) * 1000
+                self._furthest_off_us = max(self._furthest_off_us, victim.clock.off_us)
                 victim.clock.has_jumped = True
             case Blow.LOSE:
                 victim.has_lost_store = True

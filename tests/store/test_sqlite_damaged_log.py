@@ -259,8 +259,8 @@ async def test_frames_of_a_former_generation_are_no_damage(path: Path) -> None:
 def test_half_a_header_of_a_former_generation_makes_no_commit(tmp_path: Path) -> None:
     """After a loss of power the store refused a sound file: 5 of 20,000 in a campaign.
 
-    The header of a frame lay over the edge of a sector. Its first half was that of a commit of the former generation, its
-    second half and the next frame belonged to the transaction that the power failure had torn.
+    The header of a frame lay over the edge of a sector. Its first half was that of a commit of the former generation,
+    its second half and the next frame belonged to the transaction that the power failure had torn.
 
     Covers: B10
     """
