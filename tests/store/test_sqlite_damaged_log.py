@@ -262,27 +262,37 @@ def test_half_a_header_of_a_former_generation_makes_no_commit(tmp_path: Path) ->
     The header of a frame lay over the edge of a sector. Its first half was that of a commit of the former generation,
     its second half and the next frame belonged to the transaction that the power failure had torn.
 
+    The end of a page may be the same in both generations, so that the frame before is right although its last sector
+    did not arrive: no proof either.
+
     Covers: B10
     """
     path = tmp_path / "x.db"
+    bytes_of = random.Random(2).randbytes
+
+    def content() -> bytes:
+        return bytes_of(2_900) + bytes(600)
+
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         for pragma in ("page_size = 4096", "journal_mode = WAL", "wal_autocheckpoint = 0", "synchronous = FULL"):
             db.execute(f"PRAGMA {pragma}")
         db.execute("CREATE TABLE pages(page INTEGER PRIMARY KEY, content BLOB)")
-        db.executemany("INSERT INTO pages VALUES (?, randomblob(3500))", [(page,) for page in range(80)])
+        db.executemany("INSERT INTO pages VALUES (?, ?)", [(page, content()) for page in range(80)])
         db.execute("PRAGMA wal_checkpoint(RESTART)")
         for page in range(80):
-            db.execute("UPDATE pages SET content = randomblob(3500) WHERE page = ?", (page,))
+            db.execute("UPDATE pages SET content = ? WHERE page = ?", (content(), page))
         assert ends(path)[:80] == [HEADER + FRAME * number for number in range(1, 81)]
         db.execute("PRAGMA wal_checkpoint(RESTART)")
-        db.execute("UPDATE pages SET content = randomblob(3500) WHERE page = 0")
+        db.execute("UPDATE pages SET content = ? WHERE page = 0", (content(),))
         flushed = wal(path).read_bytes()
         start = HEADER + FRAME
-        db.execute("UPDATE pages SET content = randomblob(3500)")
+        db.execute("BEGIN")
+        db.executemany("UPDATE pages SET content = ? WHERE page = ?", [(content(), page) for page in range(80)])
+        db.execute("COMMIT")
         arrived = wal(path).read_bytes()
     source = random.Random(1)
     assert sum(at % 512 > 488 for at in range(start, start + 79 * FRAME, FRAME)) == 2
-    for _ in range(150):
+    for _ in range(60):
         left = bytearray(flushed)
         for at in range(start // 512 * 512, start + 81 * FRAME, 512):
             if source.random() < 0.97:

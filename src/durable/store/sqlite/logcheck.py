@@ -17,7 +17,8 @@ The first does not hold where commits are not flushed (`relaxed`), and where wha
 before it was flushed. So the mark says whether a `relaxed` commit was the last, and a log that was recovered is
 brought into the database and cut before anything is added (`Database._open`).
 
-What cannot be told from a torn tail: damage in the last transaction of a log of which no checkpoint has copied it.
+What cannot be told from a torn tail: damage in the last transaction of a log of which no checkpoint has copied it; and
+in the last frame of the one before it, where the header of that frame lies over the edge of a sector (2 of 64 do).
 
 Nothing is locked and nothing is changed. `-wal` may be opened and closed at any time: SQLite locks the other files.
 
@@ -226,7 +227,7 @@ def _frames(file: FileIO, header: Header) -> Iterator[Frame]:
     """Return all whole frames in the order of the file, those of former generations too."""
     frame_bytes = FRAME_HEADER.size + header.page_size
     before = header.sums
-    place, is_right = HEADER.size, header.is_sound
+    place = HEADER.size
     while block := memoryview(file.read(frame_bytes * FRAMES_AT_ONCE)):
         parts = [block[start : start + frame_bytes] for start in range(0, len(block) - frame_bytes + 1, frame_bytes)]
         if not parts:
@@ -237,10 +238,9 @@ def _frames(file: FileIO, header: Header) -> Iterator[Frame]:
         if not header.is_sound or any(head[2] == header.salts for head in heads):
             summed = _summed(block[: len(parts) * frame_bytes], header.order, [before, *carried[:-1]])
         for (page, size, salts, *_), part, sums, right in zip(heads, parts, carried, summed, strict=True):
-            was_right, is_right = is_right, sums == right
             # A header over the edge of a sector may be half of a former generation, after a loss of power: a commit
-            # that never was. Its first half arrived with the end of the frame before, if that one is right.
-            is_whole = place % SECTOR <= SECTOR - FRAME_HEADER.size or is_right or was_right
+            # that never was. Only the frame's own checksum tells; the end of the frame before may be as it was.
+            is_whole = place % SECTOR <= SECTOR - FRAME_HEADER.size or sums == right
             yield Frame(page, size if is_whole else 0, salts, sums, right, part)
             place += frame_bytes
         before = carried[-1]
