@@ -248,14 +248,14 @@ def cuts(log: Sequence[LogItem], *, within: bool = False, since: int = 0) -> Ite
 def _part(advance: Advance, count: int) -> Advance:
     """Return the first entries of an Advance, with all that the pump after them asked for: a pump repeats itself.
 
-    It forgets no wait: which of them the entries left out were to end is not known here, and one too many does no harm.
+    The waits of the operations whose outcomes are left out are not forgotten, nor their messages received.
     """
-    entries = advance.entries[:count]
+    entries, left_out = advance.entries[:count], {entry.seq for entry in advance.entries[count:]}
     extras = advance.extras or Extras()
     received = sum(entry.kind is Kind.MESSAGE and entry.status is Status.OK for entry in entries)
-    return advance._replace(
-        entries=entries, then=GoOn(), extras=extras._replace(consumed=extras.consumed[:received], unwaits=())
-    )
+    unwaits = tuple(wait for wait in extras.unwaits if wait.seq not in left_out)
+    kept = extras._replace(consumed=extras.consumed[:received], unwaits=unwaits)
+    return advance._replace(entries=entries, then=GoOn(), extras=kept)
 
 
 def is_trouble(result: Any) -> bool:
