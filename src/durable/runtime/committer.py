@@ -3,7 +3,7 @@
 It takes what is there, writes it as one transaction, tells everyone the outcome, and takes the next. Batches form by
 themselves under load. A batch whose outcome is *failed for certain* is executed again, in order, until it succeeds;
 after an *unknown* outcome the store is reopened first. Requests of clients do not wait for a failing store: they are
-told.
+told, unless their own outcome is unknown; such a request is repeated until it is known.
 """
 
 from __future__ import annotations
