@@ -1,7 +1,8 @@
 """A run that is owned and executed by nobody goes on.
 
-No such run is known. But of some 200,000 that four processes contended for on a busy machine, one stood still, owned by
-a living worker, and it was not found out why: whatever the reason, it must not be for ever.
+Of some 200,000 runs that four processes contended for on a busy machine, one stood still, owned by a living worker, and
+it was not found out why. One way to that was found later (`test_store_outcomes`); should there be others, it must not
+be for ever.
 """
 
 from __future__ import annotations
